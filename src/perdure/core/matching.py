@@ -1,0 +1,199 @@
+"""Replay: which journal entry answers a request of the agent (rules K1-K7, F1).
+
+:class:`Journal` is a pure state machine. It is made from a run's folded entries, is asked once
+for each effect the agent requests, in any order that concurrency brings, and answers with a
+:class:`Match`. Invariants: an entry answers at most one request; entries of other branches that
+are still unread never mean anything; a tool or step is never answered by an entry that was not
+recorded for exactly this request.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import NamedTuple
+
+from perdure.core.branch import continues
+from perdure.core.digest import effect_key
+from perdure.core.record import Entry, EntryState, Kind, Promise
+
+
+class Verdict(StrEnum):
+    NEW = "new"  # nothing recorded: perform it
+    REPLAY = "replay"  # done: answer with the entry's value
+    FAILED = "failed"  # answer with the recorded failure
+    INTENT = "intent"  # it may have happened: the promise decides
+    ABANDONED = "abandoned"  # block as long as it was let run (F3)
+    REUSE = "reuse"  # the agent changed; the entry of this place answers all the same (K7)
+    DIVERGED = "diverged"  # the agent changed where the world may have been touched: ask
+
+
+class Changed(StrEnum):
+    """What a changed model call is answered with (K7)."""
+
+    REUSE = "reuse"
+    REDO = "redo"
+    PARK = "park"
+
+
+class Match(NamedTuple):
+    """The answer to a request. ``key``, ``after`` and ``occurrence`` go into the new record;
+    for an answered request they are the entry's own."""
+
+    verdict: Verdict
+    entry: Entry | None
+    key: bytes
+    after: bytes
+    occurrence: int
+
+
+_ANSWER = {
+    EntryState.DONE: Verdict.REPLAY,
+    EntryState.FAILED: Verdict.FAILED,
+    EntryState.INTENT: Verdict.INTENT,
+    EntryState.ABANDONED: Verdict.ABANDONED,
+}
+
+_Identity = tuple[bytes, str, str, str, bytes]  # scope, branch, kind, name, digest
+_Place = tuple[bytes, str, bytes]  # scope, branch, after
+
+
+class Journal:
+    """The unread part of a run's journal, and where each branch stands."""
+
+    def __init__(self, entries: Iterable[Entry] = (), *, changed: Changed = Changed.REUSE) -> None:
+        """``entries`` are folded (``core.record.fold``), in order of their first row.
+
+        Failures the agent did not go on after are left out, as if void (F1).
+        """
+        self._changed = changed
+        kept = _without_open_failures(list(entries))
+        self._unread: dict[bytes, Entry] = {entry.key: entry for entry in kept}
+        self._here: dict[_Identity, deque[Entry]] = {}
+        self._anywhere: dict[tuple[bytes, str, str, bytes], deque[Entry]] = {}
+        self._places: dict[_Place, list[Entry]] = {}
+        self._children: dict[bytes, list[Entry]] = {}
+        self._count: dict[_Identity, int] = {}
+        self._after: dict[tuple[bytes, str], bytes] = {}
+        for entry in kept:
+            identity = (entry.scope, entry.branch, entry.kind, entry.name, entry.digest)
+            self._here.setdefault(identity, deque()).append(entry)
+            loose = (entry.scope, entry.kind, entry.name, entry.digest)
+            self._anywhere.setdefault(loose, deque()).append(entry)
+            place = (entry.scope, entry.branch, entry.after)
+            self._places.setdefault(place, []).append(entry)
+            if entry.scope:
+                self._children.setdefault(entry.scope, []).append(entry)
+            self._count[identity] = max(self._count.get(identity, 0), entry.occurrence + 1)
+
+    def __len__(self) -> int:
+        """How many entries are unread."""
+        return len(self._unread)
+
+    def unread(self) -> list[Entry]:
+        """Entries that no request has taken yet, in journal order."""
+        return list(self._unread.values())
+
+    def request(self, scope: bytes, branch: str, kind: str, name: str, digest: bytes) -> Match:
+        """What answers this request (K6, K7). Takes the entry it answers with."""
+        after = self._after.get((scope, branch), b"")
+        if self._unread:
+            identity = (scope, branch, kind, name, digest)
+            entry = self._earliest(self._here.get(identity)) or self._earliest(
+                self._anywhere.get((scope, kind, name, digest))
+            )
+            if entry is not None:
+                self._take(entry)
+                return Match(
+                    _ANSWER[EntryState(entry.state)], entry, entry.key, after, entry.occurrence
+                )
+            at_this_place = [
+                e for e in self._places.get((scope, branch, after), ()) if e.key in self._unread
+            ]
+            if at_this_place:
+                return self._at_changed_place(
+                    at_this_place, scope, branch, kind, name, digest, after
+                )
+        return self._new(scope, branch, kind, name, digest, after)
+
+    def delivered(self, scope: bytes, branch: str, key: bytes) -> None:
+        """The agent saw the result of ``key`` in this branch: what it requests next there
+        comes after it (K4)."""
+        self._after[scope, branch] = key
+
+    def _new(
+        self, scope: bytes, branch: str, kind: str, name: str, digest: bytes, after: bytes
+    ) -> Match:
+        identity = (scope, branch, kind, name, digest)
+        occurrence = self._count.get(identity, 0)
+        self._count[identity] = occurrence + 1
+        key = effect_key(scope, branch, kind, name, digest, occurrence)
+        return Match(Verdict.NEW, None, key, after, occurrence)
+
+    def _at_changed_place(
+        self,
+        found: list[Entry],
+        scope: bytes,
+        branch: str,
+        kind: str,
+        name: str,
+        digest: bytes,
+        after: bytes,
+    ) -> Match:
+        """Something else is recorded where the agent now asks for this: it changed (K7)."""
+        models = all(entry.kind == Kind.MODEL for entry in found)
+        if kind == Kind.MODEL and models:
+            entry = found[0]
+            if self._changed is Changed.PARK:
+                return Match(Verdict.DIVERGED, entry, entry.key, after, entry.occurrence)
+            if (
+                self._changed is Changed.REUSE
+                and len(found) == 1
+                and entry.state == EntryState.DONE
+            ):
+                self._take(entry)
+                return Match(Verdict.REUSE, entry, entry.key, after, entry.occurrence)
+            return self._new(scope, branch, kind, name, digest, after)
+        for entry in found:
+            if _may_have_touched_the_world(entry):
+                return Match(Verdict.DIVERGED, entry, entry.key, after, entry.occurrence)
+        return self._new(scope, branch, kind, name, digest, after)
+
+    def _earliest(self, queue: deque[Entry] | None) -> Entry | None:
+        while queue:
+            if queue[0].key in self._unread:
+                return queue[0]
+            queue.popleft()
+        return None
+
+    def _take(self, entry: Entry) -> None:
+        """Mark as read; an entry that is over takes what was recorded inside it along (K2)."""
+        del self._unread[entry.key]
+        if entry.state != EntryState.INTENT:
+            inside = list(self._children.get(entry.key, ()))
+            while inside:
+                descendant = inside.pop()
+                if self._unread.pop(descendant.key, None) is not None:
+                    inside.extend(self._children.get(descendant.key, ()))
+
+
+def _may_have_touched_the_world(entry: Entry) -> bool:
+    if entry.kind in (Kind.TOOL, Kind.STEP):
+        return entry.promise != Promise.READS
+    return entry.kind == Kind.RUN
+
+
+def _without_open_failures(entries: list[Entry]) -> list[Entry]:
+    """Leave out failures that no later request shows the agent to have gone on after (F1)."""
+    ordered = sorted(entries, key=lambda e: e.seq)
+    at = {entry.key: i for i, entry in enumerate(ordered)}
+    return [
+        entry
+        for entry in entries
+        if entry.state != EntryState.FAILED
+        or any(
+            later.scope == entry.scope and continues(later.branch, entry.branch)
+            for later in ordered[at[entry.key] + 1 :]
+        )
+    ]

@@ -1,0 +1,32 @@
+"""The only place with SQL. ``make_store`` picks the store for a URL."""
+
+from __future__ import annotations
+
+from perdure.errors import ConfigError, MissingExtra
+from perdure.store.base import Store
+
+__all__ = ["Store", "make_store"]
+
+
+def make_store(url: str) -> Store:
+    """The store for ``sqlite:///path/file.db`` or ``postgresql://user@host/database``, unopened.
+
+    Raises ConfigError for any other URL, MissingExtra where the driver is not installed.
+    """
+    scheme = url.partition(":")[0]
+    if scheme == "sqlite":
+        from perdure.store.sqlite import SqliteStore
+
+        return SqliteStore(url)
+    if scheme in ("postgresql", "postgres"):
+        try:
+            from perdure.store.postgres import PostgresStore
+        except ModuleNotFoundError as error:
+            if error.name != "asyncpg":
+                raise
+            raise MissingExtra("A PostgreSQL store", "postgres") from None
+        return PostgresStore(url)
+    raise ConfigError(
+        f"store.url {url!r} is neither sqlite:///path nor postgresql://…",
+        hint="Example: PERDURE_STORE=postgresql://user:password@localhost/perdure",
+    )

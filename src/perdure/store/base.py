@@ -1,0 +1,242 @@
+"""The store's contract. One suite (tests/contract) holds every store to it.
+
+Invariants, whatever the database: every write of an attempt carries its epoch and an old one
+writes nothing (L2); a run's log is numbered from 1 without gaps (E1); a settlement, a signal and
+a cancel are one transaction each, the first commit wins, and no wake-up is lost (C7); of a
+session only the head is claimable (L4); the store's clock is the only clock.
+
+A store translates its library's errors once: :class:`~perdure.errors.StoreUnavailable` where
+trying again may help. A call that raised it may or may not have been carried out; every verb can
+be repeated safely.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from perdure.core.record import Entry
+from perdure.store.rows import (
+    AgentInfo,
+    ApiKey,
+    Claimed,
+    Enqueued,
+    Filter,
+    LogEvent,
+    LogRow,
+    NewRun,
+    QueueStats,
+    Refusal,
+    Run,
+    Settled,
+    Settlement,
+    Signal,
+    Woken,
+    WorkerInfo,
+)
+
+INLINE_VALUE = 8192  # bytes; longer values are not read with the keys (Z1)
+
+
+class Membership(ABC):
+    """A worker's place among the living (L1, L5). It runs in a thread of its own with connections
+    of its own, so that nothing the agent does can lose it; it also watches a neighbour and takes
+    over its runs when that one's process dies."""
+
+    @property
+    @abstractmethod
+    def holds(self) -> bool:
+        """Whether this worker may start effects: its lease is fresh and its lock is its own."""
+
+    @abstractmethod
+    async def leave(self) -> None:
+        """Stop cleanly. The runs it still leases are orphaned at once."""
+
+
+class Store(ABC):
+    """See the module's text for what holds for every method."""
+
+    url: str  # for people: without a password
+
+    # -- life ---------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def open(self, *, check: bool = True) -> None:
+        """Connect. With ``check`` raises SchemaOutdated or SchemaNewer where the schema differs."""
+
+    @abstractmethod
+    async def close(self) -> None: ...
+
+    @abstractmethod
+    async def schema(self) -> tuple[int, int]:
+        """(the database's schema version, 0 for none; the one this Perdure needs)."""
+
+    @abstractmethod
+    async def upgrade(self) -> list[str]:
+        """Apply the missing migrations in order, under a lock. Returns their names."""
+
+    @abstractmethod
+    async def now(self) -> datetime:
+        """The store's clock."""
+
+    @abstractmethod
+    def shift_clock(self, by: timedelta) -> None:
+        """For tests: this object's view of the store's clock moves on by ``by``."""
+
+    # -- wake-ups -----------------------------------------------------------------------------
+
+    @abstractmethod
+    def listen(self, topic: str, callback: Callable[[str], None]) -> Callable[[], None]:
+        """Call ``callback(payload)`` on the event loop when ``topic`` is told; returns the undo.
+
+        Topics: ``work`` (payload: queue), ``timers``, ``run:<id>`` (its log or state moved; only
+        while watched), ``worker:<id>`` (payload: run id; a cancel or signal for a run it holds).
+        Wake-ups are hints: they may be lost with a connection, after which every callback is
+        called once with ``"*"``. Told over all processes that share the store.
+        """
+
+    @abstractmethod
+    async def watch(self, run_id: str) -> None:
+        """Tell ``run:<id>`` of this run's events for the next minute."""
+
+    # -- runs ---------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def enqueue(self, runs: Sequence[NewRun]) -> list[Enqueued]:
+        """Add runs, one answer each, in order; all or none. Raises IdempotencyMismatch."""
+
+    @abstractmethod
+    async def claim(self, worker: str, queues: Sequence[str], limit: int, *, idle: bool) -> Claimed:
+        """Lease up to ``limit`` ready runs: by priority, then in turn between tenants, then age.
+
+        ``idle``: the worker executes nothing, so it may be given a run that must be alone (L6)."""
+
+    @abstractmethod
+    async def journal(self, run_id: str) -> list[Entry]:
+        """The run's entries, folded, without values over INLINE_VALUE bytes."""
+
+    @abstractmethod
+    async def values(self, run_id: str, seqs: Sequence[int]) -> dict[int, bytes]:
+        """Values of rows by seq."""
+
+    @abstractmethod
+    async def record(self, rows: Sequence[LogRow]) -> list[Refusal]:
+        """Write rows of many runs in one commit; returns those not written (L2). A row that is
+        already there as given (the call was repeated) counts as written."""
+
+    @abstractmethod
+    async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
+        """End attempts. A final state promotes what was blocked behind the run, signals its
+        parent (``run:<child id>``, payload: the result or failure as JSON), frees its slot."""
+
+    @abstractmethod
+    async def get(self, run_id: str, *, payloads: bool = True) -> Run:
+        """Raises NotFound."""
+
+    @abstractmethod
+    async def find(self, filter: Filter) -> list[Run]:
+        """Newest first, without input and result."""
+
+    @abstractmethod
+    async def events(self, run_id: str, after: int = 0, limit: int = 500) -> list[LogEvent]:
+        """The log from ``after`` (exclusive) on, contiguous."""
+
+    @abstractmethod
+    async def last_seq(self, run_id: str) -> int: ...
+
+    # -- from outside a run -------------------------------------------------------------------
+
+    @abstractmethod
+    async def signal(
+        self, run_id: str, name: str, payload: bytes, *, dedupe: str | None = None
+    ) -> int:
+        """Append a signal; wakes the run if it waits for it. Returns its ``n``. The same
+        ``dedupe`` again returns the first one's. Raises NotFound, Conflict (final)."""
+
+    @abstractmethod
+    async def signals(self, run_id: str, after: int = 0) -> list[Signal]: ...
+
+    @abstractmethod
+    async def cancel(self, run_id: str, reason: str = "") -> Run:
+        """C4: a run that is not running is final at once; a running one is asked to stop.
+        Cancelling a cancelled run changes nothing. Raises NotFound, Conflict."""
+
+    @abstractmethod
+    async def resolve(self, run_id: str, key: bytes, *, value: bytes | None, who: str = "") -> Run:
+        """Answer an uncertain or diverged effect: ``value`` is what it returned, None means do it
+        again. Wakes the run. Raises NotFound, Conflict."""
+
+    @abstractmethod
+    async def redrive(self, run_id: str) -> Run:
+        """A failed or dead run goes on from its journal with fresh attempts."""
+
+    # -- workers and maintenance --------------------------------------------------------------
+
+    @abstractmethod
+    async def join(
+        self,
+        worker: WorkerInfo,
+        *,
+        lease: timedelta,
+        grace: timedelta = timedelta(seconds=0.3),
+        on_change: Callable[[bool], None] | None = None,
+    ) -> Membership:
+        """Become a worker. ``on_change(holds)`` is called on the event loop."""
+
+    @abstractmethod
+    async def release(self, worker: str) -> int:
+        """Orphan every run a worker leases, as after its death (L6 strikes included)."""
+
+    @abstractmethod
+    async def workers(self) -> list[dict[str, object]]: ...
+
+    @abstractmethod
+    async def reap(self) -> int:
+        """Orphan the runs of workers whose lease ran out. Returns how many."""
+
+    @abstractmethod
+    async def wake_due(self, limit: int = 1000) -> Woken:
+        """Queue the waiting runs whose time has come."""
+
+    @abstractmethod
+    async def lead(self, worker: str, ttl: timedelta) -> bool:
+        """Be, or stay, the one leader; another takes over when ``ttl`` passed or it left."""
+
+    @abstractmethod
+    async def stats(self) -> list[QueueStats]: ...
+
+    @abstractmethod
+    async def announce(self, agents: Sequence[AgentInfo]) -> None: ...
+
+    @abstractmethod
+    async def agents(self) -> list[AgentInfo]: ...
+
+    # -- requests (Z1) ------------------------------------------------------------------------
+
+    @abstractmethod
+    async def put_messages(self, run_id: str, nodes: Sequence[tuple[bytes, bytes, bytes]]) -> None:
+        """Store (node, parent node or b"", body) rows of request chains; known ones stay."""
+
+    @abstractmethod
+    async def get_messages(self, run_id: str, tip: bytes) -> list[bytes]:
+        """The bodies from the chain's beginning to ``tip``."""
+
+    # -- keys ---------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def add_key(self, key: ApiKey) -> None: ...
+
+    @abstractmethod
+    async def key(self, key_id: str) -> ApiKey | None: ...
+
+    @abstractmethod
+    async def keys(self) -> list[ApiKey]: ...
+
+    @abstractmethod
+    async def revoke_key(self, key_id: str) -> None:
+        """Raises NotFound."""
+
+    @abstractmethod
+    async def touch_key(self, key_id: str) -> None:
+        """Note the last use."""

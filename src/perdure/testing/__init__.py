@@ -1,0 +1,1 @@
+"""What people test agents with. Each module is imported by its own name."""

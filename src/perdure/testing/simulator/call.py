@@ -1,0 +1,142 @@
+"""The neutral view of one model call: what a brain reads, whatever API the request came by.
+
+Invariant: a ``Call`` is a pure function of the request but for ``n`` and ``occurrence``, so a
+brain that ignores those two answers a repeated request with the same words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+__all__ = ["Call", "Message", "Other", "Part", "Role", "Text", "Tool", "ToolCall", "ToolResult"]
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Words."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """The model asked for a tool. ``args`` is the raw string when it is no JSON object."""
+
+    id: str
+    name: str
+    args: dict[str, Any] | str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a tool gave back, as text. ``error`` is known only where the API carries it."""
+
+    id: str
+    content: str
+    error: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """A part the simulator does not look into (image, document, reasoning, …)."""
+
+    kind: str
+
+
+Part = Text | ToolCall | ToolResult | Other
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of the conversation. Tool results have the role ``tool`` in every format."""
+
+    role: Role
+    parts: tuple[Part, ...]
+
+    @property
+    def text(self) -> str:
+        """Its words, joined by newlines."""
+        return "\n".join(part.text for part in self.parts if isinstance(part, Text))
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool offered to the model; ``schema`` is the JSON schema of its arguments."""
+
+    name: str
+    description: str = ""
+    schema: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, as a brain sees it.
+
+    ``n`` counts all calls since start or reset (from 1); ``occurrence`` counts those with the
+    same ``digest`` (from 1). ``body`` is the request as it came; ``headers`` have lower-case names.
+    """
+
+    n: int
+    format: str
+    path: str
+    model: str
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...]
+    system: str
+    stream: bool
+    digest: str
+    occurrence: int
+    input_tokens: int
+    body: Mapping[str, Any]
+    headers: Mapping[str, str]
+
+    @property
+    def turn(self) -> int:
+        """How many assistant messages the conversation holds: 0 for a fresh one."""
+        return sum(message.role == "assistant" for message in self.messages)
+
+    @property
+    def prompt(self) -> str:
+        """The last words of the user."""
+        for message in reversed(self.messages):
+            if message.role == "user":
+                return message.text
+        return ""
+
+    @property
+    def results(self) -> tuple[ToolResult, ...]:
+        """The tool results that came since the last assistant message."""
+        found: list[ToolResult] = []
+        for message in reversed(self.messages):
+            if message.role == "assistant":
+                break
+            found[:0] = [part for part in message.parts if isinstance(part, ToolResult)]
+        return tuple(found)
+
+
+def unpaired(messages: Sequence[Message], *, adjacent: bool) -> str | None:
+    """The id of a tool call without result, or of a result without call; None when all pair up.
+
+    With ``adjacent`` the results must be in the message after the calls, as Anthropic's and
+    OpenAI's chat APIs demand; a request that breaks this is a 400 there, and so it is here.
+    """
+    asked: set[str] = set()
+    answered = {p.id for m in messages for p in m.parts if isinstance(p, ToolResult)}
+    for at, message in enumerate(messages):
+        calls = [part.id for part in message.parts if isinstance(part, ToolCall)]
+        if calls:
+            if adjacent:
+                after = messages[at + 1].parts if at + 1 < len(messages) else ()
+                answered = {part.id for part in after if isinstance(part, ToolResult)}
+            for ident in calls:
+                if ident not in answered:
+                    return ident
+            asked.update(calls)
+        for part in message.parts:
+            if isinstance(part, ToolResult) and part.id not in asked:
+                return part.id
+    return None

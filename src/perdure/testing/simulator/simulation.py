@@ -1,0 +1,399 @@
+"""The simulator without any transport: takes a request in, gives back a ``Delivery``, keeps book.
+
+Every state (ledger, fault plan, gate, waiters, stored responses) is guarded by one lock, decided
+under it and acted on outside it, so that a test on one thread may look at and steer a server that
+runs on another. Nothing here waits but the brain.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
+
+import orjson
+
+from perdure.errors import PerdureError
+from perdure.testing.simulator.answer import Answer, Delivery, resolve
+from perdure.testing.simulator.brain import Brain, BrainError, Reply, echo
+from perdure.testing.simulator.call import Call, Message
+from perdure.testing.simulator.faults import Fault, FaultPlan, Match
+from perdure.testing.simulator.gate import Gate, Hold
+from perdure.testing.simulator.ledger import Counts, DigestCount, Ledger, Row, Status
+from perdure.testing.simulator.tokens import canonical, count_tokens, digest_of
+from perdure.testing.simulator.wire import Wire, WireError
+
+__all__ = ["DEFAULT_ROWS", "Exchange", "Simulation"]
+
+log = logging.getLogger("perdure.testing.simulator")
+
+DEFAULT_ROWS = 1_000_000
+_STORED = 10_000  # responses that `previous_response_id` can name
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One call on its way: what came in and what is decided about it."""
+
+    wire: Wire
+    row: Row
+    token: object
+    fault: Fault | None = None
+    call: Call | None = None
+    refusal: WireError | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Waiter:
+    wanted: Mapping[str, int]
+    future: Future[Counts]
+
+
+class Simulation:
+    """Brain, fault plan, ledger and gate behind one lock. ``clock`` gives seconds since the
+    epoch; ``rows`` bounds the ledger."""
+
+    def __init__(
+        self,
+        brain: Brain = echo,
+        faults: Iterable[Fault] = (),
+        *,
+        rows: int = DEFAULT_ROWS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._brain = brain
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._faults = FaultPlan(faults)
+        self._ledger = Ledger(rows)
+        self._gate = Gate()
+        self._waiters: list[_Waiter] = []
+        self._stored: OrderedDict[str, tuple[tuple[Message, ...], int]] = OrderedDict()
+
+    # -- a call's way through ---------------------------------------------------------------
+
+    def open(self, wire: Wire, path: str, headers: Mapping[str, str], raw: bytes) -> Exchange:
+        """Counts a request in and decides its fault. A malformed one becomes a refusal."""
+        body: dict[str, Any] = {}
+        refusal: WireError | None = None
+        try:
+            parsed = orjson.loads(raw)
+            if not isinstance(parsed, dict):
+                raise WireError(400, "The request body must be a JSON object.")
+            body = parsed
+        except orjson.JSONDecodeError:
+            refusal = WireError(400, "The request body is not valid JSON.")
+        except WireError as error:
+            refusal = error
+        shaped = canonical(wire.format, body)
+        digest = digest_of(wire.format, body, shaped)
+        streamed = body.get("stream") is True
+        model = body["model"] if isinstance(body.get("model"), str) else ""
+        with self._lock:
+            row, token = self._ledger.open(
+                format=wire.format, path=path, model=model, digest=digest, streamed=streamed,
+                now=self._clock(),
+            )  # fmt: skip
+            fault = self._faults.strike(**_facts(row))
+            waiters = self._due()
+            earlier = self._stored.get(str(body.get("previous_response_id")))
+        self._tell(waiters)
+        exchange = Exchange(wire, row, token, fault, refusal=refusal, headers=headers)
+        if fault is not None:
+            row.fault = fault.kind
+        if refusal is None:
+            try:
+                self._read(exchange, body, count_tokens(shaped), earlier)
+            except WireError as error:
+                exchange.refusal = error
+        return exchange
+
+    def _read(
+        self,
+        exchange: Exchange,
+        body: dict[str, Any],
+        tokens: int,
+        earlier: tuple[tuple[Message, ...], int] | None,
+    ) -> None:
+        row = exchange.row
+        if body.get("previous_response_id") is not None and earlier is None:
+            raise WireError(
+                400,
+                f"Previous response with id '{body['previous_response_id']}' not found.",
+                code="previous_response_not_found", param="previous_response_id",
+            )  # fmt: skip
+        past, past_tokens = earlier or ((), 0)
+        question = exchange.wire.read(body, past)
+        row.input_tokens = past_tokens + tokens
+        exchange.call = Call(
+            n=row.n, format=row.format, path=row.path, model=row.model,
+            messages=question.messages, tools=question.tools, system=question.system,
+            stream=row.streamed, digest=row.digest, occurrence=row.occurrence,
+            input_tokens=row.input_tokens, body=body, headers=exchange.headers,
+        )  # fmt: skip
+
+    def respond(self, exchange: Exchange) -> Delivery | Awaitable[Delivery]:
+        """What to send: at once, or awaitable when the brain is async. Never raises but for
+        cancellation: a brain that fails is a 500 that SDKs do not retry."""
+        fault, refusal = exchange.fault, exchange.refusal
+        if fault is not None and fault.status is not None:
+            return self._refuse(exchange, fault)
+        if fault is not None and fault.kind == "drop":
+            return Delivery(ending="drop", outcome="broken")
+        if fault is not None and fault.kind == "hang" and not fault.after_chunks:
+            return Delivery(ending="hang", linger=fault.delay, outcome="broken")
+        if refusal is not None or exchange.call is None:
+            return self._error(exchange, refusal or WireError(400, "The request is malformed."))
+        try:
+            thought = self._brain(exchange.call)
+        except Exception as error:
+            return self._stumble(exchange, error)
+        if inspect.isawaitable(thought):
+            return self._await(exchange, thought)
+        return self._conclude(exchange, thought)
+
+    async def _await(self, exchange: Exchange, thought: Awaitable[Reply | Fault]) -> Delivery:
+        try:
+            outcome = await thought
+        except Exception as error:
+            return self._stumble(exchange, error)
+        return self._conclude(exchange, outcome)
+
+    def _conclude(self, exchange: Exchange, outcome: object) -> Delivery:
+        call = exchange.call
+        if isinstance(outcome, Fault):
+            exchange.fault, exchange.row.fault = outcome, outcome.kind
+            if outcome.status is not None:
+                return self._refuse(exchange, outcome)
+            if outcome.kind == "drop":
+                return Delivery(ending="drop", outcome="broken")
+            if outcome.kind == "hang":
+                return Delivery(ending="hang", linger=outcome.delay, outcome="broken")
+            error = BrainError(f"A brain can return a status, drop or hang, not {outcome.kind!r}.")
+            return self._stumble(exchange, error)
+        if not isinstance(outcome, Reply) or call is None:
+            what = type(outcome).__name__
+            return self._stumble(exchange, BrainError(f"The brain returned {what}, not a Reply."))
+        try:
+            answer = resolve(call, outcome, int(self._clock()))
+            delivery = self._render(exchange, answer, outcome)
+        except Exception as error:
+            return self._stumble(exchange, error)
+        row = exchange.row
+        row.http_status = 200
+        row.input_tokens, row.output_tokens = answer.usage.input, answer.usage.output
+        return delivery
+
+    def _render(self, exchange: Exchange, answer: Answer, reply: Reply) -> Delivery:
+        wire, row, fault = exchange.wire, exchange.row, exchange.fault
+        headers = {**wire.ids(row.digest, row.occurrence), **reply.headers}
+        if row.streamed:
+            parts = tuple(wire.stream(answer))
+            headers["content-type"] = "text/event-stream; charset=utf-8"
+            headers["cache-control"] = "no-cache"
+        else:
+            parts = (orjson.dumps(wire.whole(answer)),)
+            headers["content-type"] = "application/json"
+        remembered = wire.remember(answer)
+        if remembered is not None:
+            self._remember(*remembered, tokens=row.input_tokens + answer.usage.output)
+        length = None if row.streamed else len(parts[0])
+        delivery = Delivery(
+            200, headers, parts, row.streamed, reply.delay, reply.pace, length=length
+        )
+        return delivery if fault is None else self._spoil(exchange, fault, delivery)
+
+    def _spoil(self, exchange: Exchange, fault: Fault, good: Delivery) -> Delivery:
+        """A good answer with a fault that needs one: slow, break, error, hang midway."""
+        if fault.kind == "slow":
+            return replace(good, delay=good.delay + fault.delay)
+        sent = min(max(1, fault.after_chunks), max(1, len(good.parts) - 1))
+        if fault.kind == "error":
+            if not good.streamed:
+                return self._refuse(exchange, fault)
+            spoilt = exchange.wire.error_event(fault, sent)
+            return replace(good, parts=(*good.parts[:sent], spoilt), outcome="broken")
+        if not good.streamed:
+            half = good.parts[0][: len(good.parts[0]) // 2]
+            parts: tuple[bytes, ...] = (half,) if fault.kind == "break" else ()
+        else:
+            parts = good.parts[:sent]
+        ending: Any = fault.kind
+        return replace(good, parts=parts, ending=ending, linger=fault.delay, outcome="broken")
+
+    def _refuse(self, exchange: Exchange, fault: Fault) -> Delivery:
+        wire, row = exchange.wire, exchange.row
+        status = fault.status or wire.overloaded
+        headers = {"content-type": "application/json", **wire.ids(row.digest, row.occurrence)}
+        if fault.retry_after is not None:
+            headers["retry-after"] = f"{fault.retry_after:g}"
+        if status == 429:
+            headers.update(wire.exhausted(fault.retry_after or 0.0, self._clock()))
+        headers.update({name.lower(): value for name, value in fault.headers.items()})
+        error = WireError(status, fault.message, type=fault.type)
+        return self._error(exchange, error, headers)
+
+    def _stumble(self, exchange: Exchange, error: Exception) -> Delivery:
+        if not isinstance(error, PerdureError):
+            log.error("the brain failed at call %d", exchange.row.n, exc_info=error)
+        message = f"The simulator's brain failed: {type(error).__name__}: {error}"
+        exchange.row.fault = "brain"
+        headers = {"content-type": "application/json", "x-should-retry": "false"}
+        return self._error(exchange, WireError(500, message), headers)
+
+    def _error(
+        self, exchange: Exchange, error: WireError, headers: Mapping[str, str] | None = None
+    ) -> Delivery:
+        exchange.row.http_status = error.status
+        body = orjson.dumps(exchange.wire.error(error))
+        fields = headers or {"content-type": "application/json"}
+        return Delivery(error.status, fields, (body,), outcome="refused", length=len(body))
+
+    def _remember(self, ident: str, messages: tuple[Message, ...], *, tokens: int) -> None:
+        with self._lock:
+            self._stored[ident] = (messages, tokens)
+            if len(self._stored) > _STORED:
+                self._stored.popitem(last=False)
+
+    def pause(self, exchange: Exchange, sent: int, parts: int) -> Future[None] | None:
+        """Called by the transport with ``sent`` of ``parts`` out: what to wait for, if held."""
+        if self._gate.hold is None:
+            return None
+        row = exchange.row
+        with self._lock:
+            future = self._gate.arrive(
+                lambda match: match.fits(**_facts(row)), sent, max(0, parts - 1)
+            )
+            waiters = self._due()
+        self._tell(waiters)
+        return future
+
+    def leave(self, future: Future[None]) -> None:
+        """A held call's client went away."""
+        with self._lock:
+            self._gate.leave(future)
+
+    def close(self, exchange: Exchange, status: Status) -> None:
+        """Ends a call in the ledger. Only the first end counts."""
+        with self._lock:
+            closed = self._ledger.close(exchange.row, exchange.token, status, self._clock())
+            waiters = self._due() if closed else []
+        self._tell(waiters)
+
+    # -- what tests see and steer -----------------------------------------------------------
+
+    def counts(self) -> Counts:
+        """Totals, and what was paid twice."""
+        with self._lock:
+            return self._ledger.counts(self._gate.held)
+
+    def count(self, digest: str) -> DigestCount:
+        """How often one question was asked and answered (see ``digest_of``)."""
+        with self._lock:
+            return replace(self._ledger.digests.get(digest) or DigestCount())
+
+    def digests(self) -> dict[str, DigestCount]:
+        """The counts of every question."""
+        with self._lock:
+            return {digest: replace(c) for digest, c in self._ledger.digests.items()}
+
+    def calls(self, *, after: int = 0, limit: int | None = None) -> list[Row]:
+        """Copies of the rows with ``n`` above ``after``, oldest first."""
+        with self._lock:
+            rows = (row for row in self._ledger.rows if row.n > after)
+            return [replace(row) for row in islice(rows, limit)]
+
+    def reset(self) -> None:
+        """Forgets ledger, fault plan and stored responses, and lets go what is held."""
+        with self._lock:
+            self._ledger.reset()
+            self._faults = FaultPlan()
+            self._stored.clear()
+            freed = self._gate.release()
+            waiters = self._due()
+        _free(freed)
+        self._tell(waiters)
+
+    def set_faults(self, faults: Iterable[Fault] | FaultPlan) -> None:
+        """Replaces the fault plan; its rules start unused."""
+        plan = faults if isinstance(faults, FaultPlan) else FaultPlan(faults)
+        with self._lock:
+            self._faults = plan
+
+    def faults(self) -> list[dict[str, Any]]:
+        """The fault plan as JSON values, each rule with how often it ``struck``."""
+        with self._lock:
+            return self._faults.to_list()
+
+    def hold(self, match: Match | None = None, *, after_chunks: int = 0) -> None:
+        """Holds answers from now on: see ``Hold``. Replaces an earlier hold."""
+        with self._lock:
+            self._gate.hold = Hold(match or Match(), after_chunks)
+
+    def release(self, count: int | None = None) -> int:
+        """Lets the ``count`` oldest held answers go and keeps holding; with None lets all go and
+        stops holding. Returns how many went."""
+        with self._lock:
+            freed = self._gate.release(count)
+        return _free(freed)
+
+    def expect(
+        self,
+        *,
+        started: int = 0,
+        finished: int = 0,
+        answered: int = 0,
+        held: int = 0,
+    ) -> Future[Counts]:
+        """A future that resolves when the counts have all reached these numbers (``held`` is how
+        many are held at the same time)."""
+        wanted = {"started": started, "finished": finished, "answered": answered, "held": held}
+        future: Future[Counts] = Future()
+        with self._lock:
+            self._waiters.append(_Waiter(wanted, future))
+            waiters = self._due()
+        self._tell(waiters)
+        return future
+
+    def _due(self) -> list[tuple[_Waiter, Counts]]:
+        """Takes out the waiters whose time has come. Under the lock."""
+        if not self._waiters:
+            return []
+        counts = self._ledger.counts(self._gate.held)
+        due, rest = [], []
+        for waiter in self._waiters:
+            if waiter.future.done():
+                continue
+            reached = all(getattr(counts, name) >= n for name, n in waiter.wanted.items())
+            (due if reached else rest).append(waiter)
+        self._waiters = rest
+        return [(waiter, counts) for waiter in due]
+
+    def _tell(self, due: list[tuple[_Waiter, Counts]]) -> None:
+        for waiter, counts in due:
+            if waiter.future.set_running_or_notify_cancel():
+                waiter.future.set_result(counts)
+
+
+def _facts(row: Row) -> dict[str, Any]:
+    return {
+        "n": row.n, "model": row.model, "format": row.format, "path": row.path,
+        "digest": row.digest, "stream": row.streamed,
+    }  # fmt: skip
+
+
+def _free(futures: list[Future[None]]) -> int:
+    went = 0
+    for future in futures:
+        if future.set_running_or_notify_cancel():
+            future.set_result(None)
+            went += 1
+    return went
