@@ -78,8 +78,13 @@ class Boundary(Protocol):
         """Run a ticket's coroutine (``ticket.done(...)``) from synchronous code."""
 
     def pump(self, body: Callable[[], Awaitable[None]]) -> Awaitable[None]:
-        """Run ``body`` as the attempt's own task on the calling loop: it outlives the agent's
-        cancellation, and the attempt settles only when it has ended."""
+        """Run ``body`` as the attempt's own task on the calling loop, from now on whether or not
+        anyone awaits the answer: it outlives the agent's cancellation, and the attempt settles
+        only when it has ended. ``body`` raises nothing but CancelledError."""
+
+    def pump_blocking(self, body: Callable[[], None]) -> None:
+        """The same for synchronous code: start ``body`` in a daemon thread of the attempt's own
+        and return. ``body`` uses ``wait_blocking`` and raises nothing."""
 
 
 class Calls(Protocol):
