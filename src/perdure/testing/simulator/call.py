@@ -10,7 +10,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Call", "Message", "Other", "Part", "Role", "Text", "Tool", "ToolCall", "ToolResult"]
+__all__ = [
+    "Call",
+    "Message",
+    "Other",
+    "Part",
+    "Role",
+    "Text",
+    "Tool",
+    "ToolCall",
+    "ToolResult",
+    "unpaired",
+]
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -118,8 +129,10 @@ class Call:
         return tuple(found)
 
 
-def unpaired(messages: Sequence[Message], *, adjacent: bool) -> str | None:
-    """The id of a tool call without result, or of a result without call; None when all pair up.
+def unpaired(
+    messages: Sequence[Message], *, adjacent: bool
+) -> tuple[Literal["call", "result"], str] | None:
+    """The first tool call without result or result without call, and its id; else None.
 
     With ``adjacent`` the results must be in the message after the calls, as Anthropic's and
     OpenAI's chat APIs demand; a request that breaks this is a 400 there, and so it is here.
@@ -134,9 +147,9 @@ def unpaired(messages: Sequence[Message], *, adjacent: bool) -> str | None:
                 answered = {part.id for part in after if isinstance(part, ToolResult)}
             for ident in calls:
                 if ident not in answered:
-                    return ident
+                    return "call", ident
             asked.update(calls)
         for part in message.parts:
             if isinstance(part, ToolResult) and part.id not in asked:
-                return part.id
+                return "result", part.id
     return None

@@ -129,26 +129,27 @@ class FaultPlan:
     """Rules in order, with how often each has struck. Not locked: its owner does that."""
 
     def __init__(self, rules: Iterable[Fault] = ()) -> None:
-        self._rules = [[rule, 0] for rule in _expect_faults(rules)]
+        self._rules = _expect_faults(rules)
+        self._struck = [0] * len(self._rules)
 
     def strike(
         self, *, n: int, model: str, format: str, path: str, digest: str, stream: bool
     ) -> Fault | None:
         """The rule that strikes this call, counted as used; None when it goes well."""
-        for entry in self._rules:
-            rule: Fault = entry[0]
-            if rule.times is not None and entry[1] >= rule.times:
+        for at, rule in enumerate(self._rules):
+            if rule.times is not None and self._struck[at] >= rule.times:
                 continue
             if rule.match.fits(
                 n=n, model=model, format=format, path=path, digest=digest, stream=stream
             ):
-                entry[1] += 1
+                self._struck[at] += 1
                 return rule
         return None
 
     def to_list(self) -> list[dict[str, Any]]:
         """The rules as JSON, each with ``struck``."""
-        return [{**rule.to_dict(), "struck": struck} for rule, struck in self._rules]
+        pairs = zip(self._rules, self._struck, strict=True)
+        return [{**rule.to_dict(), "struck": struck} for rule, struck in pairs]
 
     @classmethod
     def from_list(cls, data: Any) -> FaultPlan:

@@ -21,12 +21,13 @@ from typing import Any
 import orjson
 
 from perdure.errors import PerdureError
-from perdure.testing.simulator.answer import Answer, Delivery, resolve
+from perdure.testing.simulator.answer import Delivery, resolve
 from perdure.testing.simulator.brain import Brain, BrainError, Reply, echo
 from perdure.testing.simulator.call import Call, Message
 from perdure.testing.simulator.faults import Fault, FaultPlan, Match
 from perdure.testing.simulator.gate import Gate, Hold
 from perdure.testing.simulator.ledger import Counts, DigestCount, Ledger, Row, Status
+from perdure.testing.simulator.outcome import refuse, render, spoil, strike
 from perdure.testing.simulator.tokens import canonical, count_tokens, digest_of
 from perdure.testing.simulator.wire import Wire, WireError
 
@@ -114,6 +115,8 @@ class Simulation:
                 self._read(exchange, body, count_tokens(shaped), earlier)
             except WireError as error:
                 exchange.refusal = error
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                exchange.refusal = WireError(400, f"The request cannot be read: {error!r}")
         return exchange
 
     def _read(
@@ -128,7 +131,7 @@ class Simulation:
             raise WireError(
                 400,
                 f"Previous response with id '{body['previous_response_id']}' not found.",
-                code="previous_response_not_found", param="previous_response_id",
+                error_code="previous_response_not_found", param="previous_response_id",
             )  # fmt: skip
         past, past_tokens = earlier or ((), 0)
         question = exchange.wire.read(body, past)
@@ -144,14 +147,14 @@ class Simulation:
         """What to send: at once, or awaitable when the brain is async. Never raises but for
         cancellation: a brain that fails is a 500 that SDKs do not retry."""
         fault, refusal = exchange.fault, exchange.refusal
-        if fault is not None and fault.status is not None:
-            return self._refuse(exchange, fault)
-        if fault is not None and fault.kind == "drop":
-            return Delivery(ending="drop", outcome="broken")
-        if fault is not None and fault.kind == "hang" and not fault.after_chunks:
-            return Delivery(ending="hang", linger=fault.delay, outcome="broken")
+        if fault is not None:
+            early = strike(exchange.wire, exchange.row, fault, self._clock())
+            if early is not None:
+                return early
         if refusal is not None or exchange.call is None:
-            return self._error(exchange, refusal or WireError(400, "The request is malformed."))
+            return refuse(
+                exchange.wire, exchange.row, refusal or WireError(400, "The request is malformed.")
+            )
         try:
             thought = self._brain(exchange.call)
         except Exception as error:
@@ -160,7 +163,7 @@ class Simulation:
             return self._await(exchange, thought)
         return self._conclude(exchange, thought)
 
-    async def _await(self, exchange: Exchange, thought: Awaitable[Reply | Fault]) -> Delivery:
+    async def _await(self, exchange: Exchange, thought: Awaitable[object]) -> Delivery:
         try:
             outcome = await thought
         except Exception as error:
@@ -168,94 +171,39 @@ class Simulation:
         return self._conclude(exchange, outcome)
 
     def _conclude(self, exchange: Exchange, outcome: object) -> Delivery:
-        call = exchange.call
-        if isinstance(outcome, Fault):
-            exchange.fault, exchange.row.fault = outcome, outcome.kind
-            if outcome.status is not None:
-                return self._refuse(exchange, outcome)
-            if outcome.kind == "drop":
-                return Delivery(ending="drop", outcome="broken")
-            if outcome.kind == "hang":
-                return Delivery(ending="hang", linger=outcome.delay, outcome="broken")
-            error = BrainError(f"A brain can return a status, drop or hang, not {outcome.kind!r}.")
-            return self._stumble(exchange, error)
-        if not isinstance(outcome, Reply) or call is None:
-            what = type(outcome).__name__
-            return self._stumble(exchange, BrainError(f"The brain returned {what}, not a Reply."))
+        """A delivery from what the brain said."""
+        wire, row, call = exchange.wire, exchange.row, exchange.call
+        now = self._clock()
         try:
-            answer = resolve(call, outcome, int(self._clock()))
-            delivery = self._render(exchange, answer, outcome)
+            if isinstance(outcome, Fault):
+                early = strike(wire, row, outcome, now)
+                if early is None:
+                    raise BrainError(
+                        f"A brain can return a status, drop or hang, not {outcome.kind!r}."
+                    )
+                row.fault = outcome.kind
+                return early
+            if not isinstance(outcome, Reply) or call is None:
+                raise BrainError(f"The brain returned {type(outcome).__name__}, not a Reply.")
+            answer = resolve(call, outcome, int(now))
+            delivery = render(wire, row, answer, outcome)
+            if exchange.fault is not None:
+                delivery = spoil(wire, row, exchange.fault, delivery, now)
         except Exception as error:
             return self._stumble(exchange, error)
-        row = exchange.row
-        row.http_status = 200
+        kept = wire.remember(answer)
+        if kept is not None:
+            self._remember(*kept, tokens=row.input_tokens + answer.usage.output)
         row.input_tokens, row.output_tokens = answer.usage.input, answer.usage.output
         return delivery
-
-    def _render(self, exchange: Exchange, answer: Answer, reply: Reply) -> Delivery:
-        wire, row, fault = exchange.wire, exchange.row, exchange.fault
-        headers = {**wire.ids(row.digest, row.occurrence), **reply.headers}
-        if row.streamed:
-            parts = tuple(wire.stream(answer))
-            headers["content-type"] = "text/event-stream; charset=utf-8"
-            headers["cache-control"] = "no-cache"
-        else:
-            parts = (orjson.dumps(wire.whole(answer)),)
-            headers["content-type"] = "application/json"
-        remembered = wire.remember(answer)
-        if remembered is not None:
-            self._remember(*remembered, tokens=row.input_tokens + answer.usage.output)
-        length = None if row.streamed else len(parts[0])
-        delivery = Delivery(
-            200, headers, parts, row.streamed, reply.delay, reply.pace, length=length
-        )
-        return delivery if fault is None else self._spoil(exchange, fault, delivery)
-
-    def _spoil(self, exchange: Exchange, fault: Fault, good: Delivery) -> Delivery:
-        """A good answer with a fault that needs one: slow, break, error, hang midway."""
-        if fault.kind == "slow":
-            return replace(good, delay=good.delay + fault.delay)
-        sent = min(max(1, fault.after_chunks), max(1, len(good.parts) - 1))
-        if fault.kind == "error":
-            if not good.streamed:
-                return self._refuse(exchange, fault)
-            spoilt = exchange.wire.error_event(fault, sent)
-            return replace(good, parts=(*good.parts[:sent], spoilt), outcome="broken")
-        if not good.streamed:
-            half = good.parts[0][: len(good.parts[0]) // 2]
-            parts: tuple[bytes, ...] = (half,) if fault.kind == "break" else ()
-        else:
-            parts = good.parts[:sent]
-        ending: Any = fault.kind
-        return replace(good, parts=parts, ending=ending, linger=fault.delay, outcome="broken")
-
-    def _refuse(self, exchange: Exchange, fault: Fault) -> Delivery:
-        wire, row = exchange.wire, exchange.row
-        status = fault.status or wire.overloaded
-        headers = {"content-type": "application/json", **wire.ids(row.digest, row.occurrence)}
-        if fault.retry_after is not None:
-            headers["retry-after"] = f"{fault.retry_after:g}"
-        if status == 429:
-            headers.update(wire.exhausted(fault.retry_after or 0.0, self._clock()))
-        headers.update({name.lower(): value for name, value in fault.headers.items()})
-        error = WireError(status, fault.message, type=fault.type)
-        return self._error(exchange, error, headers)
 
     def _stumble(self, exchange: Exchange, error: Exception) -> Delivery:
         if not isinstance(error, PerdureError):
             log.error("the brain failed at call %d", exchange.row.n, exc_info=error)
-        message = f"The simulator's brain failed: {type(error).__name__}: {error}"
         exchange.row.fault = "brain"
-        headers = {"content-type": "application/json", "x-should-retry": "false"}
-        return self._error(exchange, WireError(500, message), headers)
-
-    def _error(
-        self, exchange: Exchange, error: WireError, headers: Mapping[str, str] | None = None
-    ) -> Delivery:
-        exchange.row.http_status = error.status
-        body = orjson.dumps(exchange.wire.error(error))
-        fields = headers or {"content-type": "application/json"}
-        return Delivery(error.status, fields, (body,), outcome="refused", length=len(body))
+        words = f"The simulator's brain failed: {type(error).__name__}: {error}"
+        headers = {"x-should-retry": "false"}
+        return refuse(exchange.wire, exchange.row, WireError(500, words), headers)
 
     def _remember(self, ident: str, messages: tuple[Message, ...], *, tokens: int) -> None:
         with self._lock:
@@ -265,7 +213,7 @@ class Simulation:
 
     def pause(self, exchange: Exchange, sent: int, parts: int) -> Future[None] | None:
         """Called by the transport with ``sent`` of ``parts`` out: what to wait for, if held."""
-        if self._gate.hold is None:
+        if not self.holding:
             return None
         row = exchange.row
         with self._lock:
@@ -275,6 +223,11 @@ class Simulation:
             waiters = self._due()
         self._tell(waiters)
         return future
+
+    @property
+    def holding(self) -> bool:
+        """Whether answers are held from now on."""
+        return self._gate.hold is not None
 
     def leave(self, future: Future[None]) -> None:
         """A held call's client went away."""
@@ -368,7 +321,8 @@ class Simulation:
         if not self._waiters:
             return []
         counts = self._ledger.counts(self._gate.held)
-        due, rest = [], []
+        due: list[_Waiter] = []
+        rest: list[_Waiter] = []
         for waiter in self._waiters:
             if waiter.future.done():
                 continue

@@ -51,6 +51,6 @@ def count_tokens(data: str | bytes) -> int:
 
 
 def ident(prefix: str, digest: str, occurrence: int, index: int = 0) -> str:
-    """An id made from nothing but the request's digest, its occurrence and a place in the answer."""
+    """An id made from a request's digest, its occurrence and a place in the answer alone."""
     seed = f"{digest}:{occurrence}:{index}".encode()
     return prefix + hashlib.blake2b(seed, digest_size=12, person=prefix.encode()).hexdigest()

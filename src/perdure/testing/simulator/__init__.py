@@ -1,0 +1,46 @@
+"""A simulated model provider: a real HTTP server that speaks Anthropic Messages, OpenAI Chat
+Completions and OpenAI Responses, answers from a scripted brain, fails on demand and counts what
+was paid twice.
+
+    from perdure.testing.simulator import Fault, Match, ProviderSimulator, Reply, script
+
+    brain = script([Reply(tools=[("search", {"q": "tides"})]), "The moon does it."])
+    with ProviderSimulator(brain, [Fault("529", Match(nth=2), times=1)]) as sim:
+        ...  # run an agent against sim.url (Anthropic) or sim.openai_url (OpenAI)
+        assert not sim.counts().repeated
+"""
+
+from __future__ import annotations
+
+from perdure.testing.simulator.brain import (
+    Brain,
+    BrainError,
+    Reply,
+    ToolUse,
+    Usage,
+    echo,
+    script,
+)  # fmt: skip
+from perdure.testing.simulator.call import (
+    Call,
+    Message,
+    Other,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+)  # fmt: skip
+from perdure.testing.simulator.faults import Fault, FaultPlan, Match
+from perdure.testing.simulator.ledger import Counts, DigestCount, Row
+from perdure.testing.simulator.process import Options, serve
+from perdure.testing.simulator.research import research
+from perdure.testing.simulator.server import ProviderSimulator
+from perdure.testing.simulator.steering import SimulatorTimeout
+from perdure.testing.simulator.tokens import NEUTRAL_FIELDS, count_tokens, digest_of
+
+__all__ = [
+    "NEUTRAL_FIELDS", "Brain", "BrainError", "Call", "Counts", "DigestCount", "Fault", "FaultPlan",
+    "Match", "Message", "Options", "Other", "ProviderSimulator", "Reply", "Row",
+    "SimulatorTimeout", "Text", "Tool", "ToolCall", "ToolResult", "ToolUse", "Usage",
+    "count_tokens", "digest_of", "echo", "research", "script", "serve",
+]  # fmt: skip

@@ -1,0 +1,92 @@
+"""A delivery as steps: what to wait for, what to send, how to end.
+
+The order of things is decided here once; the HTTP server and the in-memory transports only carry
+the steps out, each in its own way of waiting. Whoever does must close the ledger's row with the
+delivery's outcome right before a last ``Part`` or a ``Cut``, and close the iterator when it stops
+early.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from perdure.testing.simulator.answer import Delivery
+from perdure.testing.simulator.simulation import Exchange, Simulation
+
+__all__ = ["Cut", "Held", "Part", "Sleep", "Start", "Step", "steps"]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Wait until a test lets this answer go."""
+
+    future: Future[None]
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Wait; None: for ever."""
+
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Send status and headers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Send bytes; ``last`` when they complete the answer."""
+
+    data: bytes
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """End the connection, with a reset or as if the peer had just stopped."""
+
+    reset: bool
+
+
+Step = Held | Sleep | Start | Part | Cut
+
+
+def steps(
+    simulation: Simulation, exchange: Exchange, delivery: Delivery
+) -> Generator[Step, None, None]:
+    """The steps of one delivery, decided as they are asked for."""
+    parts, whole = delivery.parts, delivery.ending == "whole"
+    planned = len(parts)
+    yield from _gate(simulation, exchange, 0, planned)
+    if parts:
+        if delivery.delay and not delivery.streamed:
+            yield Sleep(delivery.delay)
+        yield Start()
+        if delivery.delay and delivery.streamed:
+            yield Sleep(delivery.delay)
+        if whole and planned > 1 and not delivery.pace and not simulation.holding:
+            # Nothing can happen between the events: one write says the same, and is faster.
+            parts = (b"".join(parts),)
+    for sent, part in enumerate(parts):
+        if sent:
+            if delivery.pace:
+                yield Sleep(delivery.pace)
+            yield from _gate(simulation, exchange, sent, planned)
+        yield Part(part, last=whole and sent + 1 == len(parts))
+    if delivery.ending == "hang":
+        yield Sleep(delivery.linger or None)
+    if not whole:
+        yield Cut(reset=delivery.ending == "drop")
+
+
+def _gate(simulation: Simulation, exchange: Exchange, sent: int, planned: int) -> Iterator[Step]:
+    future = simulation.pause(exchange, sent, planned)
+    if future is not None:
+        try:
+            yield Held(future)
+        finally:
+            simulation.leave(future)

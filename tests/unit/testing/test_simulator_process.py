@@ -1,0 +1,109 @@
+"""The simulator as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import anthropic
+import httpx2
+import pytest
+
+from perdure.errors import PortInUse, TargetError
+from perdure.testing.simulator import ProviderSimulator, echo
+from perdure.testing.simulator.process import load
+
+BRAIN = """
+from dataclasses import dataclass
+from perdure.testing.simulator import Reply
+
+@dataclass
+class Loud:
+    mark: str
+    async def __call__(self, call):
+        return Reply(call.prompt.upper() + self.mark)
+
+loud = Loud("!")
+number = 7
+"""
+
+
+@pytest.fixture
+def brain(tmp_path: Path) -> Path:
+    path = tmp_path / "loud.py"
+    path.write_text(BRAIN)
+    return path
+
+
+@pytest.fixture
+def process(tmp_path: Path, brain: Path) -> Iterator[subprocess.Popen[str]]:
+    faults = tmp_path / "faults.json"
+    faults.write_text(json.dumps([{"kind": "529", "match": {"nth": 1}}]))
+    command = [
+        sys.executable, "-m", "perdure.testing.simulator", "--port", "0",
+        "--brain", f"{brain}:loud", "--faults", str(faults), "--port-file", str(tmp_path / "port"),
+    ]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        yield running
+        running.kill()
+
+
+def test_a_process_serves_until_it_is_told_to_stop(
+    process: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    assert process.stdout is not None
+    url = process.stdout.readline().strip()
+    assert url == f"http://127.0.0.1:{(tmp_path / 'port').read_text()}"
+    with anthropic.Anthropic(base_url=url, api_key="any", max_retries=0) as client:
+        with pytest.raises(anthropic.OverloadedError):
+            client.messages.create(model="m", max_tokens=9, messages=[])
+        message = client.messages.create(
+            model="m", max_tokens=9, messages=[{"role": "user", "content": "hey"}]
+        )
+    (block,) = message.content
+    assert block.type == "text"
+    assert block.text == "HEY!"
+    assert httpx2.get(f"{url}/_sim/counts").json()["answered"] == 1
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 0
+
+
+def test_wrong_arguments_are_told() -> None:
+    command = [sys.executable, "-m", "perdure.testing.simulator", "--brain", "no.such:thing"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == TargetError.exit_code
+    assert "no.such:thing" in done.stderr
+    assert "hint: " in done.stderr
+    assert done.stdout == ""
+
+
+def test_brains_are_loaded_by_name(brain: Path) -> None:
+    assert load("echo") is echo
+    assert load("perdure.testing.simulator:echo") is echo
+    assert callable(load("research"))
+    for wrong in (f"{brain}:missing", f"{brain}:number", "missing.py:x", "echoo"):
+        with pytest.raises(TargetError):
+            load(wrong)
+
+
+def test_a_port_that_is_taken() -> None:
+    with ProviderSimulator() as first, pytest.raises(PortInUse):
+        ProviderSimulator(port=first.port).start()
+
+
+def test_a_simulator_starts_once_at_a_time_and_again() -> None:
+    sim = ProviderSimulator()
+    with pytest.raises(RuntimeError):
+        _ = sim.url
+    for _ in range(2):
+        with sim:
+            with pytest.raises(RuntimeError):
+                sim.start()
+            assert httpx2.get(f"{sim.url}/v1/models").status_code == 200
+    sim.stop()
+    with pytest.raises(httpx2.ConnectError):
+        httpx2.get(f"{sim.url}/v1/models")
