@@ -11,16 +11,68 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
+    from perdure.app import App as App
+    from perdure.core.guard import Limits as Limits
+    from perdure.core.retry import RetryPolicy as RetryPolicy
     from perdure.errors import NotDone as NotDone
     from perdure.errors import PerdureError as PerdureError
+    from perdure.runtime.effects import idempotent as idempotent
+    from perdure.runtime.effects import once as once
+    from perdure.runtime.effects import reads as reads
+    from perdure.runtime.effects import step as step
+    from perdure.runtime.effects import tool as tool
+    from perdure.runtime.verbs import current as current
+    from perdure.runtime.verbs import emit as emit
+    from perdure.runtime.verbs import idempotency_key as idempotency_key
+    from perdure.runtime.verbs import in_run as in_run
+    from perdure.runtime.verbs import now as now
+    from perdure.runtime.verbs import sleep as sleep
+    from perdure.runtime.verbs import uuid4 as uuid4
+    from perdure.runtime.verbs import wait_for as wait_for
 
 # name -> module that defines it
 _PUBLIC = {
+    "App": "perdure.app",
+    "Limits": "perdure.core.guard",
     "NotDone": "perdure.errors",
     "PerdureError": "perdure.errors",
+    "RetryPolicy": "perdure.core.retry",
+    "current": "perdure.runtime.verbs",
+    "emit": "perdure.runtime.verbs",
+    "idempotency_key": "perdure.runtime.verbs",
+    "idempotent": "perdure.runtime.effects",
+    "in_run": "perdure.runtime.verbs",
+    "now": "perdure.runtime.verbs",
+    "once": "perdure.runtime.effects",
+    "reads": "perdure.runtime.effects",
+    "sleep": "perdure.runtime.verbs",
+    "step": "perdure.runtime.effects",
+    "tool": "perdure.runtime.effects",
+    "uuid4": "perdure.runtime.verbs",
+    "wait_for": "perdure.runtime.verbs",
 }
 
-__all__ = ["NotDone", "PerdureError", "__version__"]
+__all__ = [
+    "App",
+    "Limits",
+    "NotDone",
+    "PerdureError",
+    "RetryPolicy",
+    "__version__",
+    "current",
+    "emit",
+    "idempotency_key",
+    "idempotent",
+    "in_run",
+    "now",
+    "once",
+    "reads",
+    "sleep",
+    "step",
+    "tool",
+    "uuid4",
+    "wait_for",
+]
 
 
 def __getattr__(name: str) -> Any:

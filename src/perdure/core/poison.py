@@ -16,7 +16,7 @@ class Strikes(NamedTuple):
     """``at_seq`` is the run's last entry's seq at the last strike; ``alone``: execute it with
     nothing beside it."""
 
-    count: int = 0
+    strikes: int = 0
     at_seq: int = 0
     alone: bool = False
 
@@ -32,5 +32,5 @@ def worker_died(strikes: Strikes, last_entry_seq: int) -> Blame:
         return Blame(Strikes(1, last_entry_seq, False), False)
     if strikes.alone:
         return Blame(strikes, True)
-    count = strikes.count + 1
+    count = strikes.strikes + 1
     return Blame(Strikes(count, last_entry_seq, count >= STRIKES_BEFORE_ALONE), False)

@@ -1,0 +1,143 @@
+"""An App: the agents a deployment serves, and the handle by which code starts their runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from datetime import timedelta
+from typing import Any, TypeVar, overload
+
+from perdure.config import AgentConfig, Config
+from perdure.core.matching import Changed
+from perdure.errors import ConfigError, TargetError
+from perdure.runtime.agent import Agent
+from perdure.runtime.handle import AgentHandle
+from perdure.runtime.policy import Policy
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class App:
+    """Holds agents. Make one where several agents are served together, or to set policies in
+    code; a single agent needs none (``perdure dev file.py:agent``)."""
+
+    def __init__(self) -> None:
+        self.agents: dict[str, Agent] = {}
+
+    @overload
+    def agent(self, function: F, /) -> F: ...
+    @overload
+    def agent(self, /, *, name: str | None = None, **policy: Any) -> Callable[[F], F]: ...
+    def agent(self, function: Any = None, /, *, name: str | None = None, **policy: Any) -> Any:
+        """Declare a function as an agent. ``policy``: the fields of
+        :class:`perdure.runtime.policy.Policy`."""
+        if function is None:
+            return lambda f: self.agent_named(f, name, policy)
+        return self.agent_named(function, name, policy)
+
+    def agent_named(self, function: Any, name: str | None, policy: Mapping[str, Any]) -> Any:
+        self.add(function, name=name, **policy)
+        return function
+
+    def add(
+        self,
+        target: Any,
+        *,
+        name: str | None = None,
+        tools: Mapping[str, Any] | None = None,
+        **policy: Any,
+    ) -> AgentHandle:
+        """Serve any supported agent object as it is. ``tools`` declares promises (P2):
+        ``{"refund": "once"}``, or ``perdure.once(reconcile=...)``. Raises TargetError for an
+        object no adapter knows, ConfigError for a name that is taken."""
+        from perdure.frameworks import adapt
+
+        agent = adapt(target, name=name, tools=dict(tools or {}), policy=make_policy(policy))
+        if agent.name in self.agents:
+            raise ConfigError(
+                f"There are two agents named {agent.name!r}.", hint="Give one of them name=…"
+            )
+        self.agents[agent.name] = agent
+        return AgentHandle(agent)
+
+    def configured(self, config: Config) -> dict[str, Agent]:
+        """The agents with what ``[agents.NAME]`` sets. Raises ConfigError for unknown names."""
+        unknown = sorted(set(config.agents) - set(self.agents))
+        if unknown:
+            raise ConfigError(
+                f"[agents.{unknown[0]}] names no agent here.",
+                hint=f"Agents: {', '.join(sorted(self.agents)) or 'none'}",
+            )
+        return {
+            name: _configure(agent, config.agents[name]) if name in config.agents else agent
+            for name, agent in self.agents.items()
+        }
+
+
+def make_policy(settings: Mapping[str, Any]) -> Policy:
+    """A policy from keyword arguments; durations may be seconds. Raises ConfigError."""
+    known = {f.name for f in fields(Policy)}
+    values = dict(settings)
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ConfigError(
+            f"There is no agent setting {unknown[0]!r}.", hint=f"Known: {', '.join(sorted(known))}"
+        )
+    for key in ("timeout", "park_after", "warm_sleep", "cancel_grace"):
+        if isinstance(values.get(key), int | float):
+            values[key] = timedelta(seconds=values[key])
+    try:
+        if "changed" in values:
+            values["changed"] = Changed(values["changed"])
+    except ValueError:
+        raise ConfigError("changed is one of: reuse, redo, park") from None
+    if values.get("undeclared", "rerun") not in ("rerun", "ask"):
+        raise ConfigError("undeclared is one of: rerun, ask")
+    if values.get("durability", "journal") not in ("journal", "none"):
+        raise ConfigError("durability is one of: journal, none")
+    return Policy(**values)
+
+
+def _configure(agent: Agent, config: AgentConfig) -> Agent:
+    from perdure.frameworks import adapt
+
+    policy = agent.policy
+    changes: dict[str, Any] = {
+        key: getattr(config, key)
+        for key in (
+            "timeout", "changed", "undeclared", "park_after", "cap", "priority", "durability",
+            "requests", "max_entries",
+        )
+        if getattr(config, key) is not None
+    }  # fmt: skip
+    if config.attempts is not None:
+        changes["retry"] = replace(policy.retry, attempts=config.attempts)
+    limits = {
+        "model_calls": config.max_model_calls,
+        "effects": config.max_effects,
+        "repeats": config.max_repeats,
+    }
+    set_limits = {k: v for k, v in limits.items() if v is not None}
+    if set_limits:
+        changes["limits"] = replace(policy.limits, **set_limits)
+    base = {f.name: getattr(policy, f.name) for f in fields(Policy)}
+    configured = make_policy({**base, **changes})
+    if not config.tools:
+        return replace(agent, policy=configured)
+    return adapt(
+        agent.target, name=agent.name, tools={**agent.tools, **config.tools}, policy=configured
+    )
+
+
+def as_app(found: Any, *, name: str) -> App:
+    """What a TARGET led to, as an App."""
+    if isinstance(found, App):
+        if not found.agents:
+            raise TargetError("The App holds no agents.", hint="Add one: app.add(my_agent)")
+        return found
+    app = App()
+    app.add(found, name=name)
+    return app
+
+
+__all__ = ["App", "as_app", "make_policy"]

@@ -1,0 +1,43 @@
+"""One file for each framework: an agent object becomes a callable under the runtime.
+
+``adapt`` asks each adapter in turn whether the object is its kind; an adapter's module is imported
+only when the object's own type comes from that framework.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from perdure.errors import TargetError
+from perdure.runtime.agent import Agent, from_function
+from perdure.runtime.policy import Policy
+
+# packages in an object's class hierarchy -> the adapter's module
+_ADAPTERS = {"langgraph": "perdure.frameworks.langgraph"}
+
+
+def adapt(
+    target: Any, *, name: str | None, tools: Mapping[str, Any], policy: Policy | None = None
+) -> Agent:
+    """``target`` as an agent named ``name`` (default: its own name). Raises TargetError for an
+    object that no adapter knows."""
+    for cls in type(target).__mro__:
+        module = _ADAPTERS.get(cls.__module__.partition(".")[0])
+        if module is not None:
+            from importlib import import_module
+
+            adapter = import_module(module)
+            agent: Agent = adapter.adapt(target, name=name, tools=tools, policy=policy or Policy())
+            return agent
+    if callable(target) and not inspect.isclass(target):
+        if tools:
+            raise TargetError(
+                "tools= goes with a framework's agent; in plain code use @perdure.tool.",
+            )
+        return from_function(target, name=name, policy=policy)
+    raise TargetError(
+        f"{target!r} is a {type(target).__name__}: no agent that Perdure knows.",
+        hint="Give a function, an App, or a LangGraph graph.",
+    )

@@ -1,0 +1,1 @@
+"""Executes runs: what agent code sees, its effects, attempts, the worker, and maintenance."""

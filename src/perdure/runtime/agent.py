@@ -1,0 +1,235 @@
+"""An agent as the runtime sees it: a name, a way to call it, and a policy.
+
+Framework adapters (``perdure.frameworks``) and plain functions all become this one thing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import threading
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from perdure import codec
+from perdure.errors import InvalidInput, UsageError
+from perdure.runtime.policy import Policy
+
+if TYPE_CHECKING:
+    from perdure.runtime.attempt import Attempt
+
+# (attempt, decoded input) -> output; runs inside the attempt's own task
+Invoke = Callable[["Attempt", Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """What is served. ``invoke`` is awaited with the attempt and the decoded input; ``sync``
+    says that the agent's own code runs in a thread of its own. ``namer`` gives the framework's
+    stable name of the calling branch (K3)."""
+
+    name: str
+    invoke: Invoke
+    policy: Policy = field(default_factory=Policy)
+    framework: str = "python"
+    description: str = ""
+    sync: bool = False
+    namer: Callable[[], str | None] | None = None
+    input_type: Any = None
+    output_type: Any = None
+    schema: Callable[[], dict[str, Any] | None] | None = None  # of the input, made when asked
+    target: Any = None  # what the user handed over
+    tools: dict[str, Any] = field(default_factory=dict)  # declared promises (P2)
+
+    @property
+    def queue(self) -> str:
+        """An agent's runs have a queue of their own, so that a worker claims only what it can
+        execute."""
+        return self.name
+
+    def decode_input(self, data: bytes) -> Any:
+        """Raises InvalidInput when the input does not fit what the agent takes."""
+        try:
+            return codec.decode(data, self.input_type, what=f"input of agent {self.name!r}")
+        except UsageError as error:
+            raise InvalidInput(error.message, hint=error.hint) from error
+
+    def encode_output(self, value: Any) -> bytes:
+        return codec.encode(value, self.output_type, what=f"result of agent {self.name!r}")
+
+
+def from_function(
+    function: Callable[..., Any], *, name: str | None = None, policy: Policy | None = None
+) -> Agent:
+    """A plain function as an agent: async, sync, or an async generator (a token stream).
+
+    It takes nothing, one input, or named parameters that a JSON object fills.
+    """
+    name = name or str(getattr(function, "__name__", type(function).__name__))
+    shape = _Parameters(function, name)
+    target = function
+    if not inspect.isroutine(function) and callable(function):
+        target = type(function).__call__
+    if inspect.isasyncgenfunction(target):
+        invoke, sync = _stream(function, shape), False
+    elif inspect.iscoroutinefunction(target):
+        invoke, sync = _async(function, shape), False
+    else:
+        invoke, sync = _threaded(function, shape), True
+    return Agent(
+        name=name,
+        invoke=invoke,
+        policy=policy or Policy(),
+        description=(inspect.getdoc(function) or "").partition("\n")[0],
+        sync=sync,
+        input_type=shape.input_type,
+        output_type=shape.output_type,
+        schema=shape.schema,
+        target=function,
+    )
+
+
+class _Parameters:
+    """How a run's one input becomes a function's arguments."""
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        signature = inspect.signature(function)
+        try:
+            hints = get_type_hints(function)
+        except Exception:  # a name that only a type checker can resolve
+            hints = {}
+        allowed = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY)
+        self._required: list[str] = []
+        self.names: list[str] = []
+        self._types: dict[str, Any] = {}
+        for parameter in signature.parameters.values():
+            if parameter.kind in allowed or parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                self.names.append(parameter.name)
+                self._types[parameter.name] = hints.get(parameter.name, Any)
+                if parameter.default is inspect.Parameter.empty:
+                    self._required.append(parameter.name)
+        self._function = function
+        self._name = name
+        self.single = len(self.names) == 1 or (len(self._required) == 1)
+        self.input_type = self._types[self.names[0]] if len(self.names) == 1 else None
+        self.output_type = None if inspect.isasyncgenfunction(function) else hints.get("return")
+
+    def bind(self, value: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if not self.names:
+            return (), {}
+        if len(self.names) == 1:
+            return (value,), {}
+        if isinstance(value, dict):
+            unknown = sorted(set(value) - set(self.names))
+            missing = [n for n in self._required if n not in value]
+            if not unknown and not missing:
+                return (), {k: self._typed(k, v) for k, v in value.items()}
+            if not self.single:
+                raise InvalidInput(
+                    f"Agent {self._name!r} takes {self.names}; "
+                    f"missing: {missing or 'none'}, unknown: {unknown or 'none'}."
+                )
+        if self.single:
+            first = self._required[0] if self._required else self.names[0]
+            return (), {first: self._typed(first, value)}
+        raise InvalidInput(
+            f"Agent {self._name!r} takes an object with {self.names}, not {type(value).__name__}."
+        )
+
+    def _typed(self, name: str, value: Any) -> Any:
+        annotation = self._types[name]
+        if annotation is Any:
+            return value
+        what = f"input {name!r} of agent {self._name!r}"
+        try:
+            return codec.decode(codec.encode(value), annotation, what=what)
+        except UsageError as error:
+            raise InvalidInput(error.message, hint=error.hint) from error
+
+    def schema(self) -> dict[str, Any] | None:
+        """The input's JSON Schema, where annotations give one."""
+        typed = {n: t for n, t in self._types.items() if t is not Any}
+        if not typed:
+            return None
+        from pydantic import TypeAdapter
+
+        try:
+            schemas = {n: TypeAdapter(t).json_schema() for n, t in typed.items()}
+        except Exception:  # an annotation without a schema (a protocol, a callable)
+            return None
+        if len(self.names) == 1:
+            return schemas[self.names[0]]
+        return {
+            "type": "object",
+            "properties": {n: schemas.get(n, {}) for n in self.names},
+            "required": self._required,
+        }
+
+
+def _async(function: Callable[..., Any], shape: _Parameters) -> Invoke:
+    async def invoke(attempt: Attempt, value: Any) -> Any:
+        args, kwargs = shape.bind(value)
+        return await function(*args, **kwargs)
+
+    return invoke
+
+
+def _threaded(function: Callable[..., Any], shape: _Parameters) -> Invoke:
+    async def invoke(attempt: Attempt, value: Any) -> Any:
+        args, kwargs = shape.bind(value)
+        return await in_thread(lambda: function(*args, **kwargs), name=attempt.run_id)
+
+    return invoke
+
+
+def _stream(function: Callable[..., AsyncIterator[Any]], shape: _Parameters) -> Invoke:
+    async def invoke(attempt: Attempt, value: Any) -> Any:
+        args, kwargs = shape.bind(value)
+        items: list[Any] = []
+        async for item in function(*args, **kwargs):
+            attempt.output(item)
+            items.append(item)
+        return "".join(items) if items and all(isinstance(i, str) for i in items) else items
+
+    return invoke
+
+
+async def in_thread(function: Callable[[], Any], *, name: str) -> Any:
+    """Run blocking agent code in a thread of its own, with the caller's context.
+
+    Cancelling the awaiting task does not end the wait: a thread cannot be cancelled, and a lease
+    is given back only when it has ended (C3).
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Any] = loop.create_future()
+    context = contextvars.copy_context()
+
+    def deliver(result: Any, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    def work() -> None:
+        result, error = None, None
+        try:
+            result = context.run(function)
+        except BaseException as caught:
+            # StopIteration cannot be set on a future.
+            error = RuntimeError(str(caught)) if isinstance(caught, StopIteration) else caught
+        try:
+            loop.call_soon_threadsafe(deliver, result, error)
+        except RuntimeError:
+            pass  # the loop is closed: the process is ending
+
+    threading.Thread(target=work, name=f"perdure-{name}", daemon=True).start()
+    while True:
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            if future.done():
+                return future.result()

@@ -1,0 +1,537 @@
+"""One try at a run, from claim to settlement.
+
+The agent runs in the attempt's own task. An attempt ends because the agent returned or raised,
+or because it is closed from within or without: to park, to hop, because the lease was lost, the
+run was cancelled, or a limit stops it. Closing goes: start no new effect, wait until those in
+flight are recorded, unwind the agent by cancelling its root task while boundaries block, discard
+what it returns or raises, settle (rules C1-C6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+import orjson
+
+from perdure import codec
+from perdure.codec import BLOB
+from perdure.core import crash
+from perdure.core.branch import continues
+from perdure.core.guard import Guard
+from perdure.core.matching import Journal, Match, Verdict
+from perdure.core.ports import Ticket, current_boundary
+from perdure.core.record import Entry, EntryState, Kind, Promise, Record, RecordType
+from perdure.errors import BoundaryError, LoopGuard, Parked
+from perdure.runtime.place import Place
+from perdure.runtime.pumps import Pumps
+from perdure.runtime.ticket import Live, Recorded, node
+from perdure.runtime.waiting import Waiting
+from perdure.store.blobs import MAX_INLINE
+from perdure.store.rows import Lease, Wait
+
+if TYPE_CHECKING:
+    from perdure.runtime.agent import Agent
+    from perdure.runtime.runtime import Runtime
+
+log = logging.getLogger("perdure.attempt")
+
+STRAGGLER_SECONDS = 10.0  # tasks that swallow cancellation this long are left behind
+
+
+class Ending(StrEnum):
+    """Why an attempt is closed before its agent is through."""
+
+    PARK = "park"
+    HOP = "hop"
+    LOST = "lost"
+    FAIL = "fail"
+    CANCEL = "cancel"
+
+
+class Attempt:
+    """Implements what places and tickets need; ``perform`` runs it."""
+
+    def __init__(self, lease: Lease, agent: Agent, runtime: Runtime) -> None:
+        self.lease = lease
+        self.agent = agent
+        self.agent_name = agent.name
+        self.run_id = lease.run_id
+        self.epoch = lease.epoch
+        self.next_seq = lease.next_seq
+        self.runtime = runtime
+        self.loop = asyncio.get_running_loop()
+        self.policy = agent.policy
+        self.namer: Callable[[], str | None] | None = agent.namer
+        self.journal = Journal(changed=self.policy.changed)
+        self.guard = Guard(self.policy.limits)
+        self.waiting = Waiting(self)
+        self.pumps = Pumps(self.loop)
+        self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
+        self.task: asyncio.Task[Any] | None = None
+        self.closing: Ending | None = None
+        self.error: BaseException | None = None  # with FAIL
+        self.waits: tuple[Wait, ...] = ()  # with PARK
+        self.cutting = False  # the agent is being unwound: its cancellations are ours
+        self.cancelling = False  # the user asked it to stop; it may clean up (C4)
+        self.replaying = False  # no live effect yet and entries are left to replay
+        self.tried = False  # a live effect was tried (C6)
+        self.added = False  # an entry was recorded
+        self.activity = 0
+        self.entries = 0
+        self._inside = False  # the agent's code is on the stack
+        self._hop_due = False
+        self._announced = False
+        self._open: set[Live] = set()
+        self._quiet = asyncio.Event()
+        self._failures: dict[bytes, tuple[bytes, str]] = {}
+        self._named: dict[str, Place] = {}
+        self._nodes: set[bytes] = set()
+        self._closer: asyncio.Task[None] | None = None
+        self._until_cutting: list[asyncio.Future[None]] = []
+        self._raise_cancel_in_thread = False
+        self._clock_base = lease.now
+        self._clock_zero = self.loop.time()
+
+    # -- facts --------------------------------------------------------------------------------
+
+    def now(self) -> datetime:
+        """The store's time, as this attempt knows it."""
+        return self._clock_base + timedelta(seconds=self.loop.time() - self._clock_zero)
+
+    @property
+    def open_effects(self) -> int:
+        return len(self._open)
+
+    def named_place(self, name: str) -> Place:
+        """The branch a framework names itself."""
+        place = self._named.get(name)
+        if place is None:
+            place = self._named[name] = Place(self, b"", name, None, name=name)
+        return place
+
+    # -- the boundary -------------------------------------------------------------------------
+
+    async def admit(
+        self,
+        place: Place,
+        kind: str,
+        name: str,
+        digest: bytes,
+        promise: str,
+        streamed: bool = False,
+        foreign: bool = False,
+    ) -> Ticket:
+        """What a request is answered with (see ``core.ports``). ``foreign``: the agent's code
+        waits in another thread, so closing is an exception there instead of a block."""
+        while place.barrier is not None:
+            barrier, place.barrier = place.barrier, None
+            await asyncio.shield(barrier)
+        if self.closing is not None:
+            await self.block(foreign)
+        if foreign and self._raise_cancel_in_thread:
+            self._raise_cancel_in_thread = False
+            raise Parked("the run was cancelled")
+        self.activity += 1
+        try:
+            self.guard.admit(kind, name, digest)
+        except LoopGuard as error:
+            self.close(Ending.FAIL, error=error)
+            await self.block(foreign)
+        if self._failures:
+            self._went_on(place)
+        match = self.journal.request(place.scope, place.path, kind, name, digest)
+        if match.verdict is not Verdict.NEW:
+            recorded = await self._recorded(place, match, kind, name, foreign)
+            if recorded is not None:
+                return recorded
+        return await self._go_live(place, match, kind, name, digest, promise, streamed, foreign)
+
+    async def _recorded(
+        self, place: Place, match: Match, kind: str, name: str, foreign: bool
+    ) -> Ticket | None:
+        """The answer out of the journal, or None where the effect has to be performed."""
+        entry = match.entry
+        assert entry is not None
+        if match.verdict is Verdict.DIVERGED:
+            self.close(
+                Ending.PARK,
+                waits=(
+                    Wait(
+                        "diverged",
+                        key=entry.key.hex(),
+                        detail=f"the agent now asks for {kind} {name!r} where {entry.kind} "
+                        f"{entry.name!r} is recorded",
+                    ),
+                ),
+            )
+            await self.block(foreign)
+        if match.verdict is Verdict.INTENT:
+            return None  # whoever asked looks at ``Live.intended`` and decides by its promise
+        if match.verdict is Verdict.ABANDONED:
+            await self._as_long_as_then(entry)
+            return None
+        if match.verdict is Verdict.REUSE:
+            self.warn(
+                "changed",
+                f"The request of {kind} {name!r} changed since it was recorded; the recorded "
+                f"answer of this place was used.",
+                key=entry.key,
+            )
+        value = await self.fetch(entry)
+        if match.verdict is Verdict.FAILED:
+            self.note_failure(place, entry.key)
+        self.journal.delivered(place.scope, place.path, entry.key)
+        if self.replaying and not len(self.journal):
+            self.replaying = False
+        return Recorded(entry.key, entry.state, value)
+
+    async def _go_live(
+        self,
+        place: Place,
+        match: Match,
+        kind: str,
+        name: str,
+        digest: bytes,
+        promise: str,
+        streamed: bool,
+        foreign: bool,
+    ) -> Live:
+        if not self.runtime.may_start.is_set():
+            # Without its lock a worker might be presumed dead: it starts nothing (L5).
+            await self.runtime.may_start.wait()
+            if self.closing is not None:
+                await self.block(foreign)
+        if self.entries >= self.policy.max_entries:
+            self.close(Ending.PARK, waits=(_entries_limit(self.policy.max_entries),))
+            await self.block(foreign)
+        self.tried = True
+        self.replaying = False
+        ticket = Live(self, place, match, kind, name, digest, promise)
+        if match.verdict is Verdict.INTENT and match.entry is not None:
+            ticket.intended = match.entry
+            ticket.intended_value = await self.fetch(match.entry)
+        self._open.add(ticket)
+        if streamed:
+            ticket.released = place.barrier = self.loop.create_future()
+        if kind == Kind.TOOL and promise != Promise.ONCE and ticket.intended is None:
+            # Nobody waits for this row: it tells watchers, and the next attempt after a crash.
+            self.append_quietly(ticket.record(EntryState.INTENT, b"{}"))
+        elif kind == Kind.MODEL:
+            self.append_quietly(
+                Record(RecordType.STARTED, match.key, place.scope, place.path, kind=kind, name=name)
+            )
+        return ticket
+
+    async def _as_long_as_then(self, entry: Entry) -> None:
+        """F3: the agent gave this up once. Wait for it to do so again; if it does not within the
+        time it was given then (and a little for slow timers), it goes out after all."""
+        await asyncio.sleep(entry.took_ms / 1000 * 1.1 + 0.1)
+
+    async def block(self, foreign: bool) -> None:
+        """A boundary of a closing attempt never returns: the agent is unwound meanwhile."""
+        if foreign:
+            raise Parked("the attempt is over")
+        await self.loop.create_future()
+
+    def refuse_loop_thread(self, what: str) -> None:
+        """Raises BoundaryError where blocking would block the event loop itself."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        raise BoundaryError(
+            f"{what} is synchronous and was called on the event loop, where waiting for the "
+            "journal would stop every run.",
+            hint="Await its asynchronous form: `await fn.aio(...)` for a sync step or tool, the "
+            "async client for a model call; or declare the agent with plain `def`.",
+        )
+
+    # -- recording ----------------------------------------------------------------------------
+
+    def append(self, record: Record) -> asyncio.Future[None]:
+        self._announce()
+        if record.type == RecordType.ENTRY:
+            self.added = True
+            self.entries += 1
+        future = self.runtime.recorder.append(self, record)
+        future.add_done_callback(_retrieve)
+        return future
+
+    def append_quietly(self, record: Record) -> None:
+        self._announce()
+        self.runtime.recorder.append_quietly(self, record)
+
+    def _announce(self) -> None:
+        if not self._announced:
+            self._announced = True
+            value = orjson.dumps(
+                {"attempt": self.lease.attempts + 1, "worker": self.runtime.worker_id}
+            )
+            self.runtime.recorder.append_quietly(self, Record(RecordType.ATTEMPT, value=value))
+
+    def note(self, place: Place, kind: str, name: str, digest: bytes, value: bytes) -> bytes:
+        """A cheap effect that is known at once (clock, random, emit): returns the recorded
+        value, or records this one. It is durable before the branch's next effect goes out."""
+        if self.closing is not None:
+            return value
+        if self._failures:
+            self._went_on(place)
+        match = self.journal.request(place.scope, place.path, kind, name, digest)
+        entry = match.entry
+        if match.verdict in (Verdict.REPLAY, Verdict.REUSE) and entry and entry.value is not None:
+            self.journal.delivered(place.scope, place.path, entry.key)
+            return entry.value
+        place.barrier = self.append(
+            Record(
+                RecordType.ENTRY, match.key, place.scope, place.path, match.after, kind, name,
+                digest, match.occurrence, Promise.READS, EntryState.DONE, 0, value,
+            )
+        )  # fmt: skip
+        self.journal.delivered(place.scope, place.path, match.key)
+        return value
+
+    def warn(self, code: str, message: str, *, key: bytes | None = None) -> None:
+        log.warning("run %s: %s", self.run_id, message)
+        self.append_quietly(
+            Record(RecordType.WARNING, key=key, name=code, value=orjson.dumps({"message": message}))
+        )
+
+    def output(self, item: Any) -> None:
+        """A piece of a streaming agent's output. What a replay repeats was seen already."""
+        if not self.replaying and self.closing is None:
+            data = b"[" + codec.encode(item, what="streamed item") + b"]"
+            self.append_quietly(Record(RecordType.DELTA, kind="output", value=data))
+
+    def note_failure(self, place: Place, key: bytes) -> None:
+        self._failures[key] = (place.scope, place.path)
+
+    def _went_on(self, place: Place) -> None:
+        """F1: whoever asks for something after a failure has dealt with it."""
+        for key, (scope, path) in list(self._failures.items()):
+            if scope == place.scope and continues(place.path, path):
+                del self._failures[key]
+
+    def void_failures(self) -> list[Record]:
+        """Rows that make this attempt's unanswered failures count as never recorded (F1)."""
+        return [
+            Record(RecordType.ENTRY, key, scope, path, state=EntryState.VOID)
+            for key, (scope, path) in self._failures.items()
+        ]
+
+    def ended(self, ticket: Live) -> None:
+        """A live effect is closed."""
+        self._open.discard(ticket)
+        self.activity += 1
+        if ticket.released is not None and not ticket.released.done():
+            ticket.released.set_result(None)
+        if self._open:
+            crash.reach(crash.Point.SIBLING_IN_FLIGHT)
+        elif self.closing is not None:
+            self._quiet.set()
+        if self._hop_due:
+            self.close(Ending.HOP)
+        self.waiting.consider()
+
+    def suspend(self, ticket: Live) -> None:
+        """It waits: that is no effect in flight."""
+        self._open.discard(ticket)
+        if not self._open and self.closing is not None:
+            self._quiet.set()
+
+    def resume(self, ticket: Live) -> None:
+        self._open.add(ticket)
+        self.activity += 1
+
+    async def fetch(self, entry: Entry) -> bytes:
+        """An entry's value, wherever it is."""
+        value = entry.value
+        if value is None and entry.size:
+            values = await self.runtime.persist(
+                lambda: self.runtime.store.values(self.run_id, [entry.seq])
+            )
+            value = values[entry.seq]
+        if value is not None and value[:1] == BLOB:
+            reference = value
+            value = await asyncio.to_thread(self.runtime.blobs.get, reference)
+        return value if value is not None else b"null"
+
+    async def put_blob(self, value: bytes) -> bytes:
+        return await asyncio.to_thread(self.runtime.blobs.put, value)
+
+    async def stored(self, value: bytes) -> bytes:
+        """``value`` as it goes into the database."""
+        return await self.put_blob(value) if len(value) > MAX_INLINE else value
+
+    def chain(self, parts: Sequence[bytes]) -> bytes | None:
+        """Store a request as a hash chain of its parts; returns the tip (Z1)."""
+        if not self.policy.requests:
+            return None
+        tip = b""
+        new: list[tuple[bytes, bytes, bytes]] = []
+        for part in parts:
+            parent, tip = tip, node(tip, part)
+            if tip not in self._nodes:
+                self._nodes.add(tip)
+                new.append((tip, parent, part))
+        if new:
+            self.runtime.recorder.messages(self.run_id, new)
+        return tip
+
+    # -- closing ------------------------------------------------------------------------------
+
+    def close(
+        self,
+        ending: Ending,
+        *,
+        waits: tuple[Wait, ...] = (),
+        error: BaseException | None = None,
+        within: timedelta | None = None,
+    ) -> None:
+        """Begin to end the attempt. ``within`` bounds how long effects in flight may take."""
+        if self.closing is not None and not (
+            ending is Ending.LOST and self.closing is not Ending.LOST
+        ):
+            return
+        self.closing = ending
+        self.waits, self.error = waits, error
+        if not self._open:
+            self._quiet.set()
+        if self._closer is not None:
+            self._closer.cancel()
+        self._closer = self.loop.create_task(self._unwind(within))
+
+    def hop(self, *, within: timedelta | None = None) -> None:
+        """End between two effects, to go on elsewhere. Before the first live effect was tried
+        there is nothing to go on with: then after it (C6)."""
+        if self.tried:
+            self.close(Ending.HOP, within=within)
+        else:
+            self._hop_due = True
+            if within is not None:
+                self.loop.call_later(
+                    within.total_seconds(), lambda: self.close(Ending.HOP, within=timedelta(0))
+                )
+
+    async def until_cutting(self) -> None:
+        """Returns when the agent is being unwound."""
+        if not self.cutting:
+            future = self.loop.create_future()
+            self._until_cutting.append(future)
+            try:
+                await future
+            finally:
+                self._until_cutting.remove(future)
+
+    def lost(self) -> None:
+        self.close(Ending.LOST)
+
+    def cancel(self) -> None:
+        """The user asked the run to stop: unwind, and let it clean up for a while (C4)."""
+        if self.cancelling or self.closing is not None:
+            return
+        self.cancelling = True
+        self._raise_cancel_in_thread = True
+        self.waiting.interrupt()
+        if self.task is not None and self._inside and not self.agent.sync:
+            self.task.cancel()
+        self.loop.call_later(
+            self.policy.cancel_grace.total_seconds(),
+            lambda: self.close(Ending.CANCEL, within=timedelta(0)),
+        )
+
+    async def _unwind(self, within: timedelta | None) -> None:
+        if self.closing in (Ending.PARK, Ending.HOP):
+            try:
+                limit = None if within is None else max(within.total_seconds(), 0)
+                await asyncio.wait_for(self._quiet.wait(), limit)
+            except TimeoutError:
+                pass
+            crash.reach(crash.Point.WHILE_PARKING)
+        self.cutting = True
+        self.waiting.interrupt()
+        for future in self._until_cutting:
+            if not future.done():
+                future.set_result(None)
+        pause = 0.0
+        while self._inside:
+            if self.task is not None and not self.agent.sync:
+                self.task.cancel()
+            await asyncio.sleep(pause)
+            pause = min(pause + 0.001, 0.05)
+
+    # -- performing ---------------------------------------------------------------------------
+
+    async def load(self) -> None:
+        """Read the journal, where there can be one."""
+        if self.lease.next_seq > 1:
+            entries = await self.runtime.persist(lambda: self.runtime.store.journal(self.run_id))
+            self.journal = Journal(entries, changed=self.policy.changed)
+            self.entries = len(entries)
+            self.replaying = len(self.journal) > 0
+            self.waiting.consumed(entries)
+
+    async def call(self, value: Any) -> Any:
+        """Run the agent's code on ``value`` and return what it returns. Raises what it raises;
+        ``Parked`` when the attempt was closed meanwhile, whatever the agent made of that."""
+        self.task = asyncio.current_task()
+        place = Place(self, b"", "", None if self.agent.sync else self.task)
+        token = current_boundary.set(place)
+        self._inside = True
+        try:
+            return await self.agent.invoke(self, value)
+        finally:
+            self._inside = False
+            current_boundary.reset(token)
+            if self.cutting:
+                self._swallow_cancellation()
+                await self._end_stragglers()
+                raise Parked(str(self.closing))
+
+    async def finish(self) -> None:
+        """Wait for what still runs after the agent is through: the pumps of its streams."""
+        if self._closer is not None and not self.cutting:
+            self._closer.cancel()
+        await self.pumps.ended()
+
+    def _swallow_cancellation(self) -> None:
+        assert self.task is not None
+        while self.task.cancelling():
+            self.task.uncancel()
+
+    async def _end_stragglers(self) -> None:
+        """C2: tasks seen at boundaries that outlived the root are cancelled too."""
+        self.pumps.cancel()
+        rest = {t for t in self.tasks if t is not self.task and not t.done()}
+        until = self.loop.time() + STRAGGLER_SECONDS
+        while rest and self.loop.time() < until:
+            for task in rest:
+                task.cancel()
+            _, rest = await asyncio.wait(rest, timeout=0.05)
+        if rest:
+            log.warning("run %s: %d tasks did not end when cancelled", self.run_id, len(rest))
+
+    async def decode_input(self) -> Any:
+        value = self.lease.input
+        if value[:1] == BLOB:
+            value = await asyncio.to_thread(self.runtime.blobs.get, value)
+        return self.agent.decode_input(value)
+
+
+def _retrieve(future: asyncio.Future[None]) -> None:
+    """Rows nobody waits for may fail with the lease; that is dealt with elsewhere."""
+    if not future.cancelled():
+        future.exception()
+
+
+def _entries_limit(limit: int) -> Wait:
+    return Wait(
+        "limit",
+        detail=f"the journal has {limit} entries; raise max_entries for the agent, or let it go "
+        "on in a new generation with continue_as",
+    )

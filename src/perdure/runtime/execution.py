@@ -1,0 +1,189 @@
+"""Executes one leased run: perform the attempt, decide what its outcome means, settle."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from datetime import timedelta
+from typing import Any
+
+import orjson
+
+from perdure.codec import encode_failure
+from perdure.core import crash
+from perdure.core.record import Record, RecordType
+from perdure.core.retry import Severity, decide
+from perdure.core.run import RunState
+from perdure.errors import Parked, PerdureError, RunCancelled, RunDead, RunTimeout
+from perdure.runtime.attempt import Attempt, Ending
+from perdure.runtime.policy import retry_after
+from perdure.store.rows import Settlement, Wait
+
+log = logging.getLogger("perdure.execution")
+
+
+class Outcome:
+    """How the agent's code ended."""
+
+    __slots__ = ("error", "value")
+
+    def __init__(self, value: Any = None, error: BaseException | None = None) -> None:
+        self.value = value
+        self.error = error
+
+
+async def execute(attempt: Attempt) -> RunState | None:
+    """Run one attempt and settle it in one transaction. None: the lease was lost."""
+    crash.reach(crash.Point.AFTER_CLAIM)
+    deadline = _arm_deadline(attempt)
+    try:
+        outcome = await _perform(attempt)
+        settlement = await _settlement(attempt, outcome)
+    finally:
+        if deadline is not None:
+            deadline.cancel()
+    if attempt.closing is Ending.LOST or settlement is None:
+        return None
+    settled = await attempt.runtime.recorder.settle(settlement)
+    return settled.state
+
+
+def _arm_deadline(attempt: Attempt) -> asyncio.TimerHandle | None:
+    lease = attempt.lease
+    if lease.deadline_at is None:
+        return None
+    left = (lease.deadline_at - lease.now).total_seconds()
+    error = RunTimeout(f"The run's deadline {lease.deadline_at.isoformat()} passed.")
+    return attempt.loop.call_later(
+        max(left, 0), lambda: attempt.close(Ending.FAIL, error=error, within=timedelta(0))
+    )
+
+
+async def _perform(attempt: Attempt) -> Outcome:
+    lease = attempt.lease
+    if lease.cancel_requested:
+        return Outcome(error=RunCancelled("Cancelled before it went on."))
+    if lease.deadline_at is not None and lease.deadline_at <= lease.now:
+        return Outcome(error=RunTimeout(f"The run's deadline {lease.deadline_at} passed."))
+    try:
+        await attempt.load()
+        value = await attempt.decode_input()
+        result = await attempt.call(value)
+        await attempt.finish()
+        return Outcome(result)
+    except asyncio.CancelledError as error:
+        if attempt.cancelling or attempt.closing is not None:
+            _uncancel()
+            return Outcome(error=error)
+        raise  # the worker itself is being stopped at once
+    except (Exception, Parked) as error:
+        await attempt.finish()
+        return Outcome(error=error)
+
+
+def _uncancel() -> None:
+    task = asyncio.current_task()
+    while task is not None and task.cancelling():
+        task.uncancel()
+
+
+async def _settlement(attempt: Attempt, outcome: Outcome) -> Settlement | None:
+    """What the attempt's end means for its run."""
+    closing = attempt.closing
+    if closing is Ending.LOST:
+        return None
+    if outcome.error is None and closing in (None, Ending.PARK, Ending.HOP):
+        try:
+            result = await attempt.stored(attempt.agent.encode_output(outcome.value))
+        except PerdureError as error:
+            return _failure(attempt, error)
+        return _settle(attempt, RunState.SUCCEEDED, result=result)
+    if attempt.cancelling or isinstance(outcome.error, RunCancelled):
+        cancelled = RunCancelled("The run was cancelled.")
+        return _settle(attempt, RunState.CANCELLED, error=cancelled)
+    if closing is Ending.PARK:
+        return _park(attempt)
+    if closing is Ending.HOP:
+        return _hop(attempt)
+    error_out = attempt.error if closing is Ending.FAIL and attempt.error else outcome.error
+    assert error_out is not None
+    return _failure(attempt, error_out)
+
+
+def _park(attempt: Attempt) -> Settlement:
+    now = attempt.now()
+    until = [wait.until for wait in attempt.waits if wait.until is not None]
+    wake_in = max(min(until) - now, timedelta(0)) if until else None
+    if attempt.lease.deadline_at is not None:
+        left = max(attempt.lease.deadline_at - now, timedelta(0))
+        wake_in = left if wake_in is None else min(wake_in, left)
+    return _settle(attempt, RunState.WAITING, waits=attempt.waits, wake_in=wake_in)
+
+
+def _hop(attempt: Attempt) -> Settlement:
+    if attempt.added:
+        return _settle(attempt, RunState.QUEUED, reason="hop")
+    # C6: an attempt that adds nothing would hop for ever.
+    error = RunDead("The attempt ended before it could add anything: its first step needs longer "
+                    "than an attempt may take.")  # fmt: skip
+    return _failure(attempt, error, severity=Severity.RETRYABLE)
+
+
+def _failure(
+    attempt: Attempt, error: BaseException, *, severity: Severity | None = None
+) -> Settlement:
+    lease = attempt.lease
+    failures = lease.attempts + 1
+    if isinstance(error, Parked):
+        # Agent code raised it outside of any closing: it can only come from a bug here.
+        error = RuntimeError("Parked left an attempt that was not closing")
+    if severity is None:
+        severity = attempt.policy.severity(error)
+    verdict = decide(attempt.policy.retry, failures, severity, random.random(), retry_after(error))
+    records = tuple(attempt.void_failures())
+    if verdict.again_in is not None and failures < lease.max_attempts:
+        log.info("run %s: attempt %d failed: %r", lease.run_id, failures, error)
+        wait = Wait("retry", detail=f"{type(error).__name__}: {error}"[:500])
+        return _settle(
+            attempt, RunState.WAITING, attempts=failures, waits=(wait,),
+            wake_in=verdict.again_in, error=error, records=records,
+        )  # fmt: skip
+    state = RunState.FAILED if severity is Severity.FATAL else RunState.DEAD
+    return _settle(attempt, state, attempts=failures, error=error, records=records)
+
+
+def _settle(
+    attempt: Attempt,
+    state: RunState,
+    *,
+    attempts: int | None = None,
+    result: bytes | None = None,
+    error: BaseException | None = None,
+    waits: tuple[Wait, ...] = (),
+    wake_in: timedelta | None = None,
+    records: tuple[Record, ...] = (),
+    reason: str | None = None,
+) -> Settlement:
+    document = encode_failure(error) if error is not None else None
+    about: dict[str, Any] = {}
+    if waits:
+        about["waits"] = [wait.to_dict() for wait in waits]
+    if reason:
+        about["reason"] = reason
+    if document is not None:
+        about["error"] = orjson.Fragment(document)
+    status = Record(
+        RecordType.STATUS, name=state.value, value=orjson.dumps(about) if about else None
+    )
+    return Settlement(
+        attempt.run_id,
+        attempt.epoch,
+        state,
+        attempts=attempt.lease.attempts if attempts is None else attempts,
+        result=result,
+        error=document,
+        waits=waits,
+        wake_in=wake_in,
+        records=(*records, status),
+    )

@@ -1,0 +1,163 @@
+"""Where agent code stands: which run, inside which effect, in which branch (rules K2, K3).
+
+A :class:`Place` is what the context variable holds. Every asyncio task and every thread that
+inherits one and reaches a boundary gets a place of its own, named by its parent's path and an
+index, or by the framework's own stable name. Places are cheap and belong to one attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from perdure.core import branch
+from perdure.core.ports import Ticket, current_boundary
+
+if TYPE_CHECKING:
+    from perdure.runtime.attempt import Attempt
+
+
+def _me() -> object:
+    """The task, or the thread where no task runs."""
+    try:
+        return asyncio.current_task() or threading.get_ident()
+    except RuntimeError:
+        return threading.get_ident()
+
+
+class Place:
+    """One branch inside one effect of one attempt. Implements ``core.ports.Boundary``."""
+
+    __slots__ = (
+        "__weakref__", "agent", "attempt", "barrier", "children", "name", "once",
+        "owner", "path", "run_id", "scope",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        scope: bytes,
+        path: str,
+        owner: object | None,
+        *,
+        name: str | None = None,
+        once: bool = False,
+    ) -> None:
+        self.attempt = attempt
+        self.run_id = attempt.run_id
+        self.agent = attempt.agent_name
+        self.scope = scope
+        self.path = path
+        self.owner = owner
+        self.name = name
+        self.once = once
+        self.children = 0
+        # What must be durable before this branch's next effect goes out.
+        self.barrier: asyncio.Future[None] | None = None
+
+    def here(self) -> Place:
+        """The calling code's own place, made on its first visit."""
+        me = _me()
+        namer = self.attempt.namer
+        name = namer() if namer is not None and not self.scope else self.name
+        if self.owner is None and name == self.name:
+            self.owner = me
+        if self.owner == me and name == self.name:
+            return self
+        if name != self.name and name is not None:
+            base = self.attempt.named_place(name)
+            if base.owner is None:
+                base.owner = me
+            place = base if base.owner == me else base.fork(me)
+        else:
+            place = self.fork(me)
+        if isinstance(me, asyncio.Task):
+            self.attempt.tasks.add(me)
+        current_boundary.set(place)
+        return place
+
+    def fork(self, owner: object) -> Place:
+        """A child branch; its index is the order in which children reach their first boundary."""
+        index = self.children
+        self.children += 1
+        return Place(
+            self.attempt,
+            self.scope,
+            branch.child(self.path, index),
+            owner,
+            name=self.name,
+            once=self.once,
+        )
+
+    def inside(self, key: bytes, *, once: bool) -> Place:
+        """The place of an effect's own body: what it requests has the effect as its scope."""
+        return Place(self.attempt, key, "", None, once=once or self.once)
+
+    # -- core.ports.Boundary ------------------------------------------------------------------
+
+    async def request(
+        self, kind: str, name: str, digest: bytes, *, promise: str = "reads", streamed: bool = False
+    ) -> Ticket:
+        place = self.here()
+        attempt = self.attempt
+        if asyncio.get_running_loop() is attempt.loop:
+            return await attempt.admit(place, kind, name, digest, promise, streamed)
+        ticket = await asyncio.wrap_future(
+            asyncio.run_coroutine_threadsafe(
+                attempt.admit(place, kind, name, digest, promise, streamed, foreign=True),
+                attempt.loop,
+            )
+        )
+        return _ForeignTicket(ticket, attempt.loop)
+
+    def request_blocking(
+        self, kind: str, name: str, digest: bytes, *, promise: str = "reads", streamed: bool = False
+    ) -> Ticket:
+        place = self.here()
+        attempt = self.attempt
+        attempt.refuse_loop_thread(f"The {kind} {name!r}")
+        return asyncio.run_coroutine_threadsafe(
+            attempt.admit(place, kind, name, digest, promise, streamed, foreign=True),
+            attempt.loop,
+        ).result()
+
+    def wait_blocking(self, what: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(what, self.attempt.loop).result()
+
+    def pump(self, body: Callable[[], Awaitable[None]]) -> Awaitable[None]:
+        return self.attempt.pumps.start(body)
+
+    def pump_blocking(self, body: Callable[[], None]) -> None:
+        self.attempt.pumps.start_thread(body)
+
+
+class _ForeignTicket:
+    """A ticket used from an event loop that is not the worker's (``run_sync`` of some SDKs)."""
+
+    def __init__(self, ticket: Ticket, loop: asyncio.AbstractEventLoop) -> None:
+        self._ticket = ticket
+        self._loop = loop
+        self.key = ticket.key
+        self.live = ticket.live
+        self.state = ticket.state
+        self.value = ticket.value
+
+    async def done(self, value: bytes, **more: Any) -> None:
+        await self._there(self._ticket.done(value, **more))
+
+    async def failed(self, value: bytes, **more: Any) -> None:
+        await self._there(self._ticket.failed(value, **more))
+
+    def abandoned(self) -> None:
+        self._loop.call_soon_threadsafe(self._ticket.abandoned)
+
+    def delta(self, data: bytes) -> None:
+        self._loop.call_soon_threadsafe(self._ticket.delta, data)
+
+    def warning(self, code: str, message: str) -> None:
+        self._loop.call_soon_threadsafe(self._ticket.warning, code, message)
+
+    async def _there(self, what: Coroutine[Any, Any, None]) -> None:
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(what, self._loop))

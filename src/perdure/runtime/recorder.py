@@ -1,0 +1,192 @@
+"""The group commit: all runs of a worker share it.
+
+Whatever is pending goes out as one statement while the previous one is in flight, so the
+commits an effect costs shrink as the worker gets busier. Invariants: the rows of a run are
+written in the order in which they were appended; a settlement goes out after every row of
+its run; a future resolves only when its row is durable. A store that is away delays, it loses
+nothing: the batch is sent again until the store answers (a repeated row counts as written).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Protocol, TypeVar
+
+from perdure.core import crash
+from perdure.core.record import Record
+from perdure.errors import LeaseLost, StoreUnavailable
+from perdure.store.base import Store
+from perdure.store.rows import LogRow, Refusal, Settled, Settlement
+
+_T = TypeVar("_T")
+
+log = logging.getLogger("perdure.recorder")
+
+MAX_ROWS = 2000  # one statement's rows; more wait for the next
+MAX_BYTES = 8 * 1024 * 1024  # one statement's values
+RETRY_DELAYS = (0.05, 0.1, 0.25, 0.5, 1.0)  # seconds; the last one repeats
+
+
+class Writer(Protocol):
+    """Who appends: an attempt. ``next_seq`` is the first free number of its run's log."""
+
+    run_id: str
+    epoch: int
+    next_seq: int
+
+    def lost(self) -> None:
+        """Its lease is another's now."""
+
+
+class _Pending:
+    __slots__ = ("future", "record", "writer")
+
+    def __init__(self, writer: Writer, record: Record, future: asyncio.Future[None] | None) -> None:
+        self.writer = writer
+        self.record = record
+        self.future = future
+
+
+class Recorder:
+    """Appends rows and settles attempts for one event loop."""
+
+    def __init__(self, store: Store, on_trouble: Callable[[bool], None] | None = None) -> None:
+        """``on_trouble(True)`` is called when the store stops answering, False when it is back."""
+        self._store = store
+        self._on_trouble = on_trouble
+        self._rows: list[_Pending] = []
+        self._settlements: list[tuple[Settlement, asyncio.Future[Settled]]] = []
+        self._messages: dict[str, list[tuple[bytes, bytes, bytes]]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def append(self, writer: Writer, record: Record) -> asyncio.Future[None]:
+        """Write ``record``; the future resolves when it is durable, or raises LeaseLost."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._rows.append(_Pending(writer, record, future))
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._flush())
+        return future
+
+    def append_quietly(self, writer: Writer, record: Record) -> None:
+        """Write ``record``; nobody waits for it."""
+        self._rows.append(_Pending(writer, record, None))
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._flush())
+
+    def messages(self, run_id: str, nodes: list[tuple[bytes, bytes, bytes]]) -> None:
+        """Store request nodes (Z1) no later than the rows appended after this call."""
+        self._messages.setdefault(run_id, []).extend(nodes)
+
+    async def settle(self, settlement: Settlement) -> Settled:
+        """End an attempt, after all its rows."""
+        future: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
+        self._settlements.append((settlement, future))
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._flush())
+        return await future
+
+    async def drained(self) -> None:
+        """Wait until nothing is pending."""
+        while self._task is not None:
+            await asyncio.shield(self._task)
+
+    async def _flush(self) -> None:
+        try:
+            while self._rows or self._settlements:
+                # One turn of the loop, so that agents woken by the last batch join this one.
+                await asyncio.sleep(0)
+                rows = self._take_rows()
+                if rows:
+                    await self._write(rows)
+                if not self._rows and self._settlements:
+                    settlements, self._settlements = self._settlements, []
+                    await self._settle(settlements)
+        finally:
+            self._task = None
+
+    def _take_rows(self) -> list[_Pending]:
+        size = 0
+        for i, pending in enumerate(self._rows):
+            size += len(pending.record.value or b"")
+            if i == MAX_ROWS or (size > MAX_BYTES and i > 0):
+                taken, self._rows = self._rows[:i], self._rows[i:]
+                return taken
+        taken, self._rows = self._rows, []
+        return taken
+
+    async def _write(self, batch: list[_Pending]) -> None:
+        if self._messages:
+            messages, self._messages = self._messages, {}
+            for run_id, nodes in messages.items():
+                await self._persist(partial(self._store.put_messages, run_id, nodes))
+        crash.reach(crash.Point.BEFORE_COMMIT)
+        while batch:
+            rows: list[LogRow] = []
+            for pending in batch:
+                writer = pending.writer
+                rows.append(LogRow(writer.run_id, writer.next_seq, writer.epoch, pending.record))
+                writer.next_seq += 1
+            refusals = await self._persist(partial(self._store.record, rows))
+            if not refusals:
+                break
+            batch = self._refused(batch, rows, {(r.run_id, r.seq): r for r in refusals})
+        crash.reach(crash.Point.AFTER_COMMIT)
+        for pending in batch:
+            if pending.future is not None and not pending.future.done():
+                pending.future.set_result(None)
+
+    def _refused(
+        self,
+        batch: list[_Pending],
+        rows: list[LogRow],
+        refusals: Mapping[tuple[str, int], Refusal],
+    ) -> list[_Pending]:
+        """Resolve what was written, fail what was lost; returns what goes out again."""
+        again: list[_Pending] = []
+        moved: set[str] = set()
+        for pending, row in zip(batch, rows, strict=True):
+            refusal = refusals.get((row.run_id, row.seq))
+            if refusal is None:
+                if pending.future is not None and not pending.future.done():
+                    pending.future.set_result(None)
+            elif refusal.lost:
+                if pending.future is not None and not pending.future.done():
+                    pending.future.set_exception(
+                        LeaseLost(f"Run {row.run_id} is leased to another worker.")
+                    )
+                pending.writer.lost()
+            else:
+                if row.run_id not in moved:
+                    moved.add(row.run_id)
+                    pending.writer.next_seq = refusal.next_seq
+                again.append(pending)
+        return again
+
+    async def _settle(self, batch: list[tuple[Settlement, asyncio.Future[Settled]]]) -> None:
+        crash.reach(crash.Point.BEFORE_SETTLE)
+        settled = await self._persist(lambda: self._store.settle([s for s, _ in batch]))
+        crash.reach(crash.Point.AFTER_SETTLE)
+        for (_, future), outcome in zip(batch, settled, strict=True):
+            if not future.done():
+                future.set_result(outcome)
+
+    async def _persist(self, write: Callable[[], Awaitable[_T]]) -> _T:
+        """Send until the store answers."""
+        tries = 0
+        while True:
+            try:
+                answer = await write()
+            except StoreUnavailable as error:
+                if tries == 0:
+                    log.warning("The store does not answer; effects wait for it: %s", error)
+                    if self._on_trouble:
+                        self._on_trouble(True)
+                await asyncio.sleep(RETRY_DELAYS[min(tries, len(RETRY_DELAYS) - 1)])
+                tries += 1
+            else:
+                if tries and self._on_trouble:
+                    self._on_trouble(False)
+                return answer

@@ -1,0 +1,47 @@
+"""What the attempts of one process share: the store, the recorder, blobs, and the clock's word
+on whether effects may start."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from perdure.errors import StoreUnavailable
+from perdure.runtime.recorder import RETRY_DELAYS, Recorder
+from perdure.store.base import Store
+from perdure.store.blobs import Blobs
+
+_T = TypeVar("_T")
+
+
+class Runtime:
+    """Handed to every attempt."""
+
+    def __init__(self, store: Store, blobs: Blobs, worker_id: str) -> None:
+        self.store = store
+        self.blobs = blobs
+        self.worker_id = worker_id
+        self.store_ok = True
+        self.counters: Counter[tuple[str, tuple[tuple[str, str], ...]]] = Counter()
+        self.recorder = Recorder(store, self._trouble)
+        self.may_start = asyncio.Event()  # cleared while the worker's lock or lease is in doubt
+        self.may_start.set()
+
+    def _trouble(self, away: bool) -> None:
+        self.store_ok = not away
+
+    def count(self, metric: str, **labels: str) -> None:
+        """Add one to a counter of this process."""
+        self.counters[metric, tuple(sorted(labels.items()))] += 1
+
+    async def persist(self, ask: Callable[[], Awaitable[_T]]) -> _T:
+        """Ask the store until it answers: an outage delays, it fails nothing."""
+        tries = 0
+        while True:
+            try:
+                return await ask()
+            except StoreUnavailable:
+                await asyncio.sleep(RETRY_DELAYS[min(tries, len(RETRY_DELAYS) - 1)])
+                tries += 1

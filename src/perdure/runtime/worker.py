@@ -1,0 +1,238 @@
+"""The worker: claims runs and executes attempts, many at once, on one event loop.
+
+Invariants: it never holds more leases than its concurrency; after ``drain`` began it claims
+nothing; it gives a lease back only through a settlement or by leaving. Its place among the living
+(heartbeat, lock) is kept by the store's membership, in a thread of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import uuid4
+
+from perdure import __version__
+from perdure.core import crash
+from perdure.core.run import RunState
+from perdure.errors import StoreUnavailable
+from perdure.runtime.agent import Agent
+from perdure.runtime.attempt import Attempt
+from perdure.runtime.execution import execute
+from perdure.runtime.maintenance import Maintenance
+from perdure.runtime.recorder import RETRY_DELAYS
+from perdure.runtime.runtime import Runtime
+from perdure.store.base import Membership, Store
+from perdure.store.blobs import Blobs
+from perdure.store.rows import AgentInfo, Lease, WorkerInfo
+
+log = logging.getLogger("perdure.worker")
+
+POLL = timedelta(seconds=5)  # claims are told; this only covers a lost wake-up
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """``concurrency``: attempts at a time. ``lease``: how long a silent worker keeps its runs.
+    ``max_attempt``: an attempt parks between two effects when it is this old (C6). ``drain``: how
+    long SIGTERM lets effects in flight take."""
+
+    concurrency: int = 100
+    lease: timedelta = timedelta(seconds=10)
+    grace: timedelta = timedelta(seconds=0.3)
+    max_attempt: timedelta | None = None
+    drain: timedelta = timedelta(seconds=30)
+
+
+class Worker:
+    """One worker incarnation."""
+
+    def __init__(
+        self,
+        store: Store,
+        blobs: Blobs,
+        agents: Mapping[str, Agent],
+        settings: WorkerSettings | None = None,
+    ) -> None:
+        self.settings = settings or WorkerSettings()
+        self.id = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+        self.agents = dict(agents)
+        self.store = store
+        self.runtime = Runtime(store, blobs, self.id)
+        self.draining = False
+        self.finished_attempts = 0
+        self._running: dict[str, Attempt] = {}
+        self._tasks: dict[str, asyncio.Task[RunState | None]] = {}
+        self._wake = asyncio.Event()
+        self._more = False
+        self._reserved = False
+        self._membership: Membership | None = None
+        self._maintenance = Maintenance(store, self.id)
+        self._loops: list[asyncio.Task[None]] = []
+        self._undo: list[Callable[[], None]] = []
+
+    @property
+    def running(self) -> int:
+        """Attempts under way."""
+        return len(self._tasks)
+
+    @property
+    def queues(self) -> Sequence[str]:
+        return [a.queue for a in self.agents.values() if a.policy.durability != "none"]
+
+    async def start(self, *, claim: bool = True) -> None:
+        """Join, announce the agents, begin to claim."""
+        loop = asyncio.get_running_loop()
+        info = WorkerInfo(
+            self.id, socket.gethostname(), os.getpid(), __version__, tuple(self.queues)
+        )
+        self._membership = await self.store.join(
+            info, lease=self.settings.lease, grace=self.settings.grace, on_change=self._holds
+        )
+        await self.store.announce([describe(agent) for agent in self.agents.values()])
+        self._undo.append(self.store.listen("work", self._told_of_work))
+        self._undo.append(self.store.listen(f"worker:{self.id}", self._told_of_run))
+        self._loops.append(loop.create_task(self._maintenance.run()))
+        if claim:
+            self._loops.append(loop.create_task(self._claim_forever()))
+
+    async def drain(self) -> None:
+        """Stop claiming, end every attempt between two effects, leave."""
+        self.draining = True
+        self._wake.set()
+        crash.reach(crash.Point.DURING_DRAIN)
+        for attempt in list(self._running.values()):
+            attempt.hop(within=self.settings.drain)
+        if self._tasks:
+            # Unwinding and settling come on top of the time that effects in flight were given.
+            await asyncio.wait(
+                list(self._tasks.values()), timeout=self.settings.drain.total_seconds() + 5
+            )
+        await self.stop()
+
+    async def stop(self) -> None:
+        """End at once: what is leased goes back and is executed again from its journal."""
+        self.draining = True
+        for task in (*self._loops, *self._tasks.values()):
+            task.cancel()
+        await asyncio.gather(*self._loops, *self._tasks.values(), return_exceptions=True)
+        for undo in self._undo:
+            undo()
+        self._undo.clear()
+        if self._membership is not None:
+            await self._membership.leave()
+            self._membership = None
+
+    def take(self, lease: Lease) -> asyncio.Task[RunState | None]:
+        """Execute a run that was leased to this worker when it was enqueued (in place)."""
+        return self._begin(lease)
+
+    # -- claiming -----------------------------------------------------------------------------
+
+    async def _claim_forever(self) -> None:
+        trouble = 0
+        while not self.draining:
+            self._wake.clear()
+            try:
+                claimed = await self._claim()
+            except StoreUnavailable as error:
+                log.warning("The store does not answer; claiming waits for it: %s", error)
+                await asyncio.sleep(RETRY_DELAYS[min(trouble, len(RETRY_DELAYS) - 1)])
+                trouble += 1
+                continue
+            trouble = 0
+            if not claimed:
+                try:
+                    await asyncio.wait_for(self._wake.wait(), POLL.total_seconds())
+                except TimeoutError:
+                    pass
+
+    async def _claim(self) -> int:
+        """Claim what there is room for. Returns how many."""
+        free = self.settings.concurrency - len(self._tasks)
+        # A few at a time cost as much as many: wait until a quarter is free.
+        if free < max(self.settings.concurrency // 4, 1) or (self._reserved and self._tasks):
+            self._more = True
+            return 0
+        if not self.runtime.may_start.is_set():
+            return 0
+        claimed = await self.store.claim(self.id, self.queues, free, idle=not self._tasks)
+        self._reserved = claimed.reserved
+        self._more = len(claimed.leases) == free or claimed.reserved
+        for lease in claimed.leases:
+            self._begin(lease)
+        return len(claimed.leases)
+
+    def _begin(self, lease: Lease) -> asyncio.Task[RunState | None]:
+        attempt = Attempt(lease, self.agents[lease.agent], self.runtime)
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(execute(attempt), name=f"run {lease.run_id}")
+        self._running[lease.run_id] = attempt
+        self._tasks[lease.run_id] = task
+        timer: asyncio.TimerHandle | None = None
+        if self.settings.max_attempt is not None:
+            timer = loop.call_later(self.settings.max_attempt.total_seconds(), attempt.hop)
+
+        def ended(task: asyncio.Task[RunState | None]) -> None:
+            if timer is not None:
+                timer.cancel()
+            self._running.pop(lease.run_id, None)
+            self._tasks.pop(lease.run_id, None)
+            self.finished_attempts += 1
+            if not task.cancelled() and (error := task.exception()) is not None:
+                log.error("run %s: the attempt broke", lease.run_id, exc_info=error)
+            if self._more or not self._tasks:
+                self._wake.set()
+
+        task.add_done_callback(ended)
+        return task
+
+    # -- being told ---------------------------------------------------------------------------
+
+    def _told_of_work(self, queue: str) -> None:
+        if queue == "*" or queue in self.agents:
+            self._wake.set()
+
+    def _told_of_run(self, run_id: str) -> None:
+        attempts = (
+            list(self._running.values())
+            if run_id == "*"
+            else [a for a in (self._running.get(run_id),) if a is not None]
+        )
+        for attempt in attempts:
+            task = asyncio.get_running_loop().create_task(self._look_after(attempt))
+            self._loops.append(task)
+            task.add_done_callback(self._loops.remove)
+
+    async def _look_after(self, attempt: Attempt) -> None:
+        """A cancel or a signal came for a run that is being executed."""
+        try:
+            run = await self.store.get(attempt.run_id, payloads=False)
+            if run.cancel_requested:
+                attempt.cancel()
+            await attempt.waiting.poke()
+        except StoreUnavailable:
+            pass  # after reconnecting everyone is told again ("*")
+
+    def _holds(self, holds: bool) -> None:
+        if holds:
+            self.runtime.may_start.set()
+            self._wake.set()
+        else:
+            log.warning("This worker's lease or lock is in doubt: it starts no effects for now.")
+            self.runtime.may_start.clear()
+
+
+def describe(agent: Agent) -> AgentInfo:
+    return AgentInfo(
+        name=agent.name,
+        queue=agent.queue,
+        framework=agent.framework,
+        description=agent.description,
+        input_schema=agent.schema() if agent.schema is not None else None,
+        durability=agent.policy.durability,
+    )
