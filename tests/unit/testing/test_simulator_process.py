@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import pytest
 from perdure.errors import PortInUse, TargetError
 from perdure.testing.simulator import ProviderSimulator, echo
 from perdure.testing.simulator.process import load
+from perdure.testing.simulator.server import listen
 
 BRAIN = """
 from dataclasses import dataclass
@@ -107,3 +109,9 @@ def test_a_simulator_starts_once_at_a_time_and_again() -> None:
     sim.stop()
     with pytest.raises(httpx2.ConnectError):
         httpx2.get(f"{sim.url}/v1/models")
+
+
+def test_connections_do_not_wait_for_delayed_acknowledgements() -> None:
+    # asyncio switches Nagle's algorithm off only on sockets that name their protocol.
+    with listen("127.0.0.1", 0) as sock:
+        assert sock.proto == socket.IPPROTO_TCP

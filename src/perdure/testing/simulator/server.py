@@ -94,7 +94,9 @@ async def run(app: Any, sock: socket.socket, ready: Future[Server]) -> None:
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises PortInUse."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sets TCP_NODELAY only where the protocol number is given; without it every answer
+    # waits 40 ms for a delayed acknowledgement.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))
