@@ -1,0 +1,113 @@
+"""Capture: which requests are model calls of a run, and what becomes of them.
+
+The neutral core; it knows neither httpx nor httpx2. A transport asks :meth:`Capture.route` of
+each request; where that names a route it builds a line and has :meth:`Capture.perform` serve the
+call: from the journal when it is recorded there, else from the provider, recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from perdure.core.ports import Boundary, Calls
+from perdure.errors import PerdureError
+from perdure.gateway.answer import Answer
+from perdure.gateway.exchange import Exchange, Line, Served
+from perdure.gateway.formats import Format
+from perdure.gateway.providers import Providers
+from perdure.gateway.refusal import refuse_error
+from perdure.gateway.retries import RetrySettings
+
+
+class Call(NamedTuple):
+    """A model call of a run, as it leaves the SDK. ``headers`` are case-insensitive."""
+
+    provider: str
+    wire: Format
+    host: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Refused(NamedTuple):
+    """A request that must not go out."""
+
+    answer: Answer
+
+
+class Passage(NamedTuple):
+    """Where a model call goes."""
+
+    provider: str
+    wire: Format
+
+
+class Capture:
+    """The settings of capture, and its counts.
+
+    ``strays`` is told of model calls outside any run (rule T3): set by a worker; None elsewhere,
+    where such calls are nobody's business. ``unmetered`` counts, by host, the POSTs of runs to a
+    provider's other paths, which pass through unrecorded. ``clock`` is monotonic, in seconds.
+    """
+
+    def __init__(
+        self,
+        providers: Providers | None = None,
+        retries: RetrySettings | None = None,
+        *,
+        strays: Calls | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        random: Callable[[], float] = random.random,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep_blocking: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.providers = providers or Providers()
+        self.retries = retries or RetrySettings()
+        self.strays = strays
+        self.clock = clock
+        self.now = now
+        self.random = random
+        self.sleep = sleep
+        self.sleep_blocking = sleep_blocking
+        self.unmetered: Counter[str] = Counter()
+
+    def route(
+        self, boundary: Boundary | None, method: str, host: str, port: int | None, path: str
+    ) -> Passage | Refused | None:
+        """What a request is: a model call of a run, one that strict mode refuses, or (None)
+        nothing to capture."""
+        route = self.providers.route(method, host, port, path)
+        if route is None:
+            return None
+        if route.format is None:
+            if boundary is not None:
+                self.unmetered[host] += 1
+            return None
+        if boundary is not None:
+            return Passage(route.provider, route.format)
+        if self.strays is not None:
+            try:
+                self.strays.stray(host)
+            except PerdureError as error:
+                return Refused(refuse_error(route.format, error))
+        return None
+
+    async def perform(self, call: Call, line: Line) -> Served:
+        """The answer to a model call of a run. Perdure's own refusals are answers too, because
+        an SDK tries exceptions again."""
+        asked = call.wire.ask(call.provider, call.path, call.headers, call.body)
+        try:
+            ticket = await line.ask(asked)
+            if not ticket.live:
+                return Served(Answer.decode(ticket.value))
+            return await Exchange(self, call.wire, call.host, asked, ticket, line).serve()
+        except PerdureError as error:
+            return Served(refuse_error(call.wire, error))

@@ -1,0 +1,180 @@
+"""Lines: how the neutral core reaches run and provider from asynchronous and synchronous code."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Mapping
+from typing import Any
+
+from perdure.core.ports import Boundary, Ticket
+from perdure.core.record import Kind
+from perdure.gateway.body import AsyncChannel, SyncChannel
+from perdure.gateway.capture import Capture
+from perdure.gateway.exchange import drive
+from perdure.gateway.formats import Question
+from perdure.gateway.library import Library, failed
+from perdure.gateway.outcome import Incoming, SendFailed
+
+DRAIN_S = 1.0  # for what a body has after its last event
+
+
+class AsyncLine:
+    """See ``exchange.Line``. ``send`` sends the request once through the library."""
+
+    def __init__(
+        self,
+        library: Library,
+        capture: Capture,
+        boundary: Boundary,
+        send: Callable[[], Awaitable[Any]],
+    ) -> None:
+        self._library = library
+        self._capture = capture
+        self._boundary = boundary
+        self._send = send
+
+    async def ask(self, question: Question) -> Ticket:
+        """See ``exchange.Line``."""
+        return await self._boundary.request(
+            Kind.MODEL, question.name, question.digest, streamed=question.streamed
+        )
+
+    async def send(self) -> Incoming:
+        """See ``exchange.Line``."""
+        try:
+            return AsyncIncoming(self._library, await self._send())
+        except Exception as error:
+            raise _neutral(self._library, error) from error
+
+    async def wait(self, what: Coroutine[Any, Any, None]) -> None:
+        """See ``exchange.Line``."""
+        await what
+
+    async def sleep(self, seconds: float) -> None:
+        """See ``exchange.Line``."""
+        await self._capture.sleep(seconds)
+
+    def channel(self) -> AsyncChannel:
+        """See ``exchange.Line``."""
+        return AsyncChannel()
+
+    def pump(self, body: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """See ``exchange.Line``."""
+        self._boundary.pump(body)
+
+    async def drain(self, incoming: Incoming) -> None:
+        """See ``exchange.Line``."""
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                while await incoming.read() is not None:
+                    pass
+        except (SendFailed, TimeoutError):
+            pass  # the answer is complete; only the connection is lost
+
+
+class SyncLine:
+    """See ``exchange.Line``; never suspends."""
+
+    def __init__(
+        self, library: Library, capture: Capture, boundary: Boundary, send: Callable[[], Any]
+    ) -> None:
+        self._library = library
+        self._capture = capture
+        self._boundary = boundary
+        self._send = send
+
+    async def ask(self, question: Question) -> Ticket:
+        """See ``exchange.Line``."""
+        return self._boundary.request_blocking(
+            Kind.MODEL, question.name, question.digest, streamed=question.streamed
+        )
+
+    async def send(self) -> Incoming:
+        """See ``exchange.Line``."""
+        try:
+            return SyncIncoming(self._library, self._send())
+        except Exception as error:
+            raise _neutral(self._library, error) from error
+
+    async def wait(self, what: Coroutine[Any, Any, None]) -> None:
+        """See ``exchange.Line``."""
+        self._boundary.wait_blocking(what)
+
+    async def sleep(self, seconds: float) -> None:
+        """See ``exchange.Line``."""
+        self._capture.sleep_blocking(seconds)
+
+    def channel(self) -> SyncChannel:
+        """See ``exchange.Line``."""
+        return SyncChannel()
+
+    def pump(self, body: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """See ``exchange.Line``."""
+        self._boundary.pump_blocking(lambda: drive(body()))
+
+    async def drain(self, incoming: Incoming) -> None:
+        """See ``exchange.Line``. The client's read timeout bounds it."""
+        try:
+            while await incoming.read() is not None:
+                pass
+        except SendFailed:
+            pass
+
+
+class AsyncIncoming:
+    """See ``outcome.Incoming``."""
+
+    def __init__(self, library: Library, response: Any) -> None:
+        self._library = library
+        self._response = response
+        self._pieces: AsyncGenerator[bytes, None] = response.aiter_bytes()
+        self.status: int = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+
+    async def read(self) -> bytes | None:
+        """See ``outcome.Incoming``."""
+        try:
+            return await anext(self._pieces, None)
+        except Exception as error:
+            raise _neutral(self._library, error) from error
+
+    async def close(self) -> None:
+        """See ``outcome.Incoming``."""
+        try:
+            await self._pieces.aclose()
+            await self._response.aclose()
+        except Exception as error:
+            if failed(self._library, error) is None:
+                raise
+
+
+class SyncIncoming:
+    """See ``outcome.Incoming``; never suspends."""
+
+    def __init__(self, library: Library, response: Any) -> None:
+        self._library = library
+        self._response = response
+        self._pieces: Generator[bytes, None, None] = response.iter_bytes()
+        self.status: int = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+
+    async def read(self) -> bytes | None:
+        """See ``outcome.Incoming``."""
+        try:
+            return next(self._pieces, None)
+        except Exception as error:
+            raise _neutral(self._library, error) from error
+
+    async def close(self) -> None:
+        """See ``outcome.Incoming``."""
+        try:
+            self._pieces.close()
+            self._response.close()
+        except Exception as error:
+            if failed(self._library, error) is None:
+                raise
+
+
+def _neutral(library: Library, error: Exception) -> Exception:
+    """What to raise instead of ``error``: itself when it is none of the transport's."""
+    return failed(library, error) or error

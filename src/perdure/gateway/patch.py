@@ -1,0 +1,215 @@
+"""The one process-wide patch: the transport classes of a library, caught at class level (rule T1).
+
+Every client of the library ends in ``HTTPTransport.handle_request`` or its asynchronous twin,
+whatever SDK made it. Outside any run a request costs one look at a context variable. The patch
+is put in once and counts who wants it. Others wrap the same methods (OpenTelemetry): a patch that
+is no longer outermost is not pulled out from under them, it only goes blind, and sees again when
+it is wanted again.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from perdure.core.ports import Boundary, current_boundary
+from perdure.gateway.answer import Answer
+from perdure.gateway.body import AsyncBody, AsyncChannel, SyncBody, SyncChannel
+from perdure.gateway.capture import Call, Capture, Passage, Refused
+from perdure.gateway.exchange import Served, drive
+from perdure.gateway.library import Library, exception
+from perdure.gateway.lines import AsyncLine, SyncLine
+from perdure.gateway.pools import Pools
+
+# Marks a request that was captured further out, on its way to the provider.
+MARK = "perdure.captured"
+
+
+class Patch:
+    """Catches the model calls of one library."""
+
+    def __init__(self, library: Library) -> None:
+        self.library = library
+        self.pools = Pools(library)
+        self.capture: Capture | None = None
+        self._users = 0
+        self._lock = threading.Lock()
+        self._slots = [
+            _Slot(library.module.AsyncHTTPTransport, "handle_async_request", self._async_method),
+            _Slot(library.module.HTTPTransport, "handle_request", self._sync_method),
+            _Slot(library.module.AsyncHTTPTransport, "__init__", self._init_method),
+            _Slot(library.module.HTTPTransport, "__init__", self._init_method),
+        ]
+
+    def install(self, capture: Capture) -> None:
+        """Puts the patch in, or counts one more user of it. The latest ``capture`` counts."""
+        with self._lock:
+            self._users += 1
+            self.capture = capture
+            for slot in self._slots:
+                slot.fill()
+
+    def uninstall(self) -> None:
+        """Counts one user less; the last takes the patch out."""
+        with self._lock:
+            self._users = max(0, self._users - 1)
+            if self._users:
+                return
+            self.capture = None
+            for slot in self._slots:
+                slot.clear()
+        self.pools.close()
+
+    # -- the methods that take the place of the library's ---------------------------------------
+
+    def _async_method(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        async def handle_async_request(transport: Any, request: Any) -> Any:
+            boundary, capture = current_boundary.get(), self.capture
+            if capture is None or (boundary is None and capture.strays is None):
+                return await original(transport, request)
+            if MARK in request.extensions:
+                return await original(await self.pools.pick_async(transport), request)
+
+            async def send(marked: Any) -> Any:
+                return await original(await self.pools.pick_async(transport), marked)
+
+            served = await serve_async(self.library, capture, boundary, request, send)
+            return await original(transport, request) if served is None else served
+
+        return handle_async_request
+
+    def _sync_method(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def handle_request(transport: Any, request: Any) -> Any:
+            boundary, capture = current_boundary.get(), self.capture
+            if capture is None or (boundary is None and capture.strays is None):
+                return original(transport, request)
+            if MARK in request.extensions:
+                return original(self.pools.pick(transport), request)
+
+            def send(marked: Any) -> Any:
+                return original(self.pools.pick(transport), marked)
+
+            served = serve_sync(self.library, capture, boundary, request, send)
+            return original(transport, request) if served is None else served
+
+        return handle_request
+
+    def _init_method(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def __init__(transport: Any, *args: Any, **kwargs: Any) -> None:
+            original(transport, *args, **kwargs)
+            if self.capture is not None:
+                self.pools.note(transport, original, args, kwargs)
+
+        return __init__
+
+
+class _Slot:
+    """A method of a class that is replaced while wanted."""
+
+    def __init__(self, cls: type, name: str, make: Callable[[Any], Callable[..., Any]]) -> None:
+        self._cls = cls
+        self._name = name
+        self._make = make
+        self._original: Any = None
+        self._mine: Any = None
+
+    def fill(self) -> None:
+        current = getattr(self._cls, self._name)
+        if self._mine is not None and self._within(current):
+            return
+        self._original = current
+        self._mine = functools.wraps(current)(self._make(current))
+        setattr(self._cls, self._name, self._mine)
+
+    def clear(self) -> None:
+        if getattr(self._cls, self._name) is self._mine:
+            setattr(self._cls, self._name, self._original)
+            self._mine = self._original = None
+
+    def _within(self, method: Any) -> bool:
+        while method is not None:
+            if method is self._mine:
+                return True
+            method = getattr(method, "__wrapped__", None)
+        return False
+
+
+# -- one request, also for the explicit transports ---------------------------------------------
+
+
+async def serve_async(
+    library: Library,
+    capture: Capture,
+    boundary: Boundary | None,
+    request: Any,
+    send: Callable[[Any], Any],
+) -> Any | None:
+    """The response to a model call; None for what is none and is to be sent as it is."""
+    way = _route(capture, boundary, request)
+    if way is None:
+        return None
+    if isinstance(way, Refused) or boundary is None:
+        return _async_response(library, Served(way.answer)) if isinstance(way, Refused) else None
+    body = await request.aread()
+    call = _call(way, request, body)
+    line = AsyncLine(library, capture, boundary, lambda: send(_marked(library, request, body)))
+    return _async_response(library, await capture.perform(call, line))
+
+
+def serve_sync(
+    library: Library,
+    capture: Capture,
+    boundary: Boundary | None,
+    request: Any,
+    send: Callable[[Any], Any],
+) -> Any | None:
+    """The same for synchronous clients."""
+    way = _route(capture, boundary, request)
+    if way is None:
+        return None
+    if isinstance(way, Refused) or boundary is None:
+        return _sync_response(library, Served(way.answer)) if isinstance(way, Refused) else None
+    body = request.read()
+    call = _call(way, request, body)
+    line = SyncLine(library, capture, boundary, lambda: send(_marked(library, request, body)))
+    return _sync_response(library, drive(capture.perform(call, line)))
+
+
+def _route(capture: Capture, boundary: Boundary | None, request: Any) -> Passage | Refused | None:
+    url = request.url
+    return capture.route(boundary, request.method, url.host, url.port, url.path)
+
+
+def _call(way: Passage, request: Any, body: bytes) -> Call:
+    url = request.url
+    return Call(way.provider, way.wire, url.host, url.path, request.headers, body)
+
+
+def _marked(library: Library, request: Any, body: bytes) -> Any:
+    """A fresh request for each try. The mark must not be on the SDK's own one: a redirect copies
+    its extensions, and would slip through."""
+    return library.module.Request(
+        request.method,
+        request.url,
+        headers=request.headers,
+        content=body,
+        extensions={**request.extensions, MARK: True},
+    )
+
+
+def _async_response(library: Library, served: Served) -> Any:
+    source = served.channel if isinstance(served.channel, AsyncChannel) else served.answer
+    body = AsyncBody(source, functools.partial(exception, library))
+    return _response(library, served.answer, library.async_stream(body))
+
+
+def _sync_response(library: Library, served: Served) -> Any:
+    source = served.channel if isinstance(served.channel, SyncChannel) else served.answer
+    body = SyncBody(source, functools.partial(exception, library))
+    return _response(library, served.answer, library.sync_stream(body))
+
+
+def _response(library: Library, answer: Answer, stream: Any) -> Any:
+    return library.module.Response(answer.status, headers=list(answer.headers), stream=stream)

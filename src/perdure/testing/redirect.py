@@ -1,0 +1,81 @@
+"""Redirects hosts below the transport, so that SDKs keep their official base URLs (rule T5: some
+of their behaviour is different for any other).
+
+    with ProviderSimulator() as sim, redirect({"api.anthropic.com": sim.url}):
+        AsyncAnthropic(api_key="any")  # talks to the simulator
+
+It changes where connections go: the request, its Host header and everything above the pools of
+httpx's and httpx2's connections (capture, tracing) see the official host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+from urllib.parse import urlsplit
+
+from perdure.errors import ConfigError
+
+__all__ = ["redirect"]
+
+_POOLS = (
+    ("ConnectionPool", "handle_request"),
+    ("AsyncConnectionPool", "handle_async_request"),
+)
+
+
+@contextmanager
+def redirect(hosts: Mapping[str, str]) -> Iterator[None]:
+    """Within it, connections to each host go to its URL (scheme, host and port) instead.
+
+    Process-wide; may be nested, the innermost first. Raises ConfigError for a URL with a path.
+    """
+    targets = {host.encode(): _origin(url) for host, url in hosts.items()}
+    undo: list[Callable[[], None]] = []
+    try:
+        for name in ("httpcore2", "httpcore"):
+            if find_spec(name) is not None:
+                module = import_module(name)
+                undo += [_wrap(module, cls, method, targets) for cls, method in _POOLS]
+        yield
+    finally:
+        for restore in reversed(undo):
+            restore()
+
+
+def _origin(url: str) -> tuple[bytes, bytes, int]:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
+        raise ConfigError(f"A redirect needs a URL of scheme, host and port, not {url!r}.")
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return parts.scheme.encode(), parts.hostname.encode(), port
+
+
+def _wrap(
+    module: Any, cls_name: str, method: str, targets: Mapping[bytes, tuple[bytes, bytes, int]]
+) -> Callable[[], None]:
+    cls = getattr(module, cls_name)
+    original = getattr(cls, method)
+
+    def handle(pool: Any, request: Any) -> Any:
+        target = targets.get(request.url.host)
+        if target is not None:
+            scheme, host, port = target
+            request = module.Request(
+                request.method,
+                module.URL(scheme=scheme, host=host, port=port, target=request.url.target),
+                headers=request.headers,
+                content=request.stream,
+                extensions=request.extensions,
+            )
+        return original(pool, request)
+
+    setattr(cls, method, handle)
+
+    def restore() -> None:
+        setattr(cls, method, original)
+
+    return restore
