@@ -9,12 +9,12 @@ recorded for exactly this request.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
-from perdure.core.branch import continues
+from perdure.core.branch import continues, family, stable
 from perdure.core.digest import effect_key
 from perdure.core.record import Entry, EntryState, Kind, Promise
 
@@ -27,6 +27,7 @@ class Verdict(StrEnum):
     ABANDONED = "abandoned"  # block as long as it was let run (F3)
     REUSE = "reuse"  # the agent changed; the entry of this place answers all the same (K7)
     DIVERGED = "diverged"  # the agent changed where the world may have been touched: ask
+    UNSURE = "unsure"  # a sibling may still ask for what is recorded: see whether anything moves
 
 
 class Changed(StrEnum):
@@ -55,8 +56,19 @@ _ANSWER = {
     EntryState.ABANDONED: Verdict.ABANDONED,
 }
 
-_Identity = tuple[bytes, str, str, str, bytes]  # scope, branch, kind, name, digest
-_Place = tuple[bytes, str, bytes]  # scope, branch, after
+_Identity = tuple[bytes, str, str, str, bytes]  # scope, stable branch, kind, name, digest
+# scope, then after; at a branch's beginning its own path, or its family's where siblings
+# are told apart only by the order in which they arrive
+_Place = tuple[bytes, bytes | str]
+
+
+def _place(scope: bytes, branch: str, after: bytes) -> _Place:
+    """An entry is delivered in one branch only, so what comes after it names a place whatever
+    the branch is called this time."""
+    if after:
+        return (scope, after)
+    forked_from = family(branch)
+    return (scope, branch if forked_from is None else forked_from + "/*")
 
 
 class Journal:
@@ -74,18 +86,20 @@ class Journal:
         self._anywhere: dict[tuple[bytes, str, str, bytes], deque[Entry]] = {}
         self._places: dict[_Place, list[Entry]] = {}
         self._children: dict[bytes, list[Entry]] = {}
-        self._count: dict[_Identity, int] = {}
+        self._recorded: dict[_Identity, set[int]] = {}
+        self._next: dict[_Identity, int] = {}
         self._after: dict[tuple[bytes, str], bytes] = {}
+        self._unsure: Counter[_Place] = Counter()
         for entry in kept:
-            identity = (entry.scope, entry.branch, entry.kind, entry.name, entry.digest)
+            identity = (entry.scope, stable(entry.branch), entry.kind, entry.name, entry.digest)
             self._here.setdefault(identity, deque()).append(entry)
             loose = (entry.scope, entry.kind, entry.name, entry.digest)
             self._anywhere.setdefault(loose, deque()).append(entry)
-            place = (entry.scope, entry.branch, entry.after)
+            place = _place(entry.scope, entry.branch, entry.after)
             self._places.setdefault(place, []).append(entry)
             if entry.scope:
                 self._children.setdefault(entry.scope, []).append(entry)
-            self._count[identity] = max(self._count.get(identity, 0), entry.occurrence + 1)
+            self._recorded.setdefault(identity, set()).add(entry.occurrence)
 
     def __len__(self) -> int:
         """How many entries are unread."""
@@ -95,11 +109,18 @@ class Journal:
         """Entries that no request has taken yet, in journal order."""
         return list(self._unread.values())
 
-    def request(self, scope: bytes, branch: str, kind: str, name: str, digest: bytes) -> Match:
-        """What answers this request (K6, K7). Takes the entry it answers with."""
+    def request(
+        self, scope: bytes, branch: str, kind: str, name: str, digest: bytes, *, sure: bool = False
+    ) -> Match:
+        """What answers this request (K6, K7). Takes the entry it answers with.
+
+        ``UNSURE`` asks the caller to come again: as soon as another request was answered, or,
+        when nothing moves any more, with ``sure=True``; then whoever could have asked for what is
+        recorded here would have done so.
+        """
         after = self._after.get((scope, branch), b"")
         if self._unread:
-            identity = (scope, branch, kind, name, digest)
+            identity = (scope, stable(branch), kind, name, digest)
             entry = self._earliest(self._here.get(identity)) or self._earliest(
                 self._anywhere.get((scope, kind, name, digest))
             )
@@ -108,14 +129,19 @@ class Journal:
                 return Match(
                     _ANSWER[EntryState(entry.state)], entry, entry.key, after, entry.occurrence
                 )
-            at_this_place = [
-                e for e in self._places.get((scope, branch, after), ()) if e.key in self._unread
-            ]
-            if at_this_place:
-                return self._at_changed_place(
-                    at_this_place, scope, branch, kind, name, digest, after
-                )
+            place = _place(scope, branch, after)
+            found = [e for e in self._places.get(place, ()) if e.key in self._unread]
+            if found:
+                if not after and family(branch) is not None and not sure:
+                    self._unsure[place] += 1
+                    return Match(Verdict.UNSURE, None, b"", after, 0)
+                rivals = self._unsure[place]
+                return self._changed_here(found, rivals, scope, branch, kind, name, digest, after)
         return self._new(scope, branch, kind, name, digest, after)
+
+    def reconsider(self, scope: bytes, branch: str) -> None:
+        """An unsure request is about to be asked again."""
+        self._unsure[_place(scope, branch, self._after.get((scope, branch), b""))] -= 1
 
     def delivered(self, scope: bytes, branch: str, key: bytes) -> None:
         """The agent saw the result of ``key`` in this branch: what it requests next there
@@ -125,15 +151,22 @@ class Journal:
     def _new(
         self, scope: bytes, branch: str, kind: str, name: str, digest: bytes, after: bytes
     ) -> Match:
-        identity = (scope, branch, kind, name, digest)
-        occurrence = self._count.get(identity, 0)
-        self._count[identity] = occurrence + 1
-        key = effect_key(scope, branch, kind, name, digest, occurrence)
+        place = stable(branch)
+        identity = (scope, place, kind, name, digest)
+        # The lowest number that is free: an effect that was in flight at a crash gets its own
+        # again, whichever of its equals are recorded, and so finds what was done inside it.
+        occurrence = self._next.get(identity, 0)
+        if recorded := self._recorded.get(identity):
+            while occurrence in recorded:
+                occurrence += 1
+        self._next[identity] = occurrence + 1
+        key = effect_key(scope, place, kind, name, digest, occurrence)
         return Match(Verdict.NEW, None, key, after, occurrence)
 
-    def _at_changed_place(
+    def _changed_here(
         self,
         found: list[Entry],
+        rivals: int,
         scope: bytes,
         branch: str,
         kind: str,
@@ -141,19 +174,16 @@ class Journal:
         digest: bytes,
         after: bytes,
     ) -> Match:
-        """Something else is recorded where the agent now asks for this: it changed (K7)."""
-        models = all(entry.kind == Kind.MODEL for entry in found)
-        if kind == Kind.MODEL and models:
-            entry = found[0]
+        """Something else is recorded where the agent now asks for this: it changed (K7).
+        ``rivals`` are the other requests that stand at this place."""
+        first = found[0]
+        if kind == Kind.MODEL and all(entry.kind == Kind.MODEL for entry in found):
             if self._changed is Changed.PARK:
-                return Match(Verdict.DIVERGED, entry, entry.key, after, entry.occurrence)
-            if (
-                self._changed is Changed.REUSE
-                and len(found) == 1
-                and entry.state == EntryState.DONE
-            ):
-                self._take(entry)
-                return Match(Verdict.REUSE, entry, entry.key, after, entry.occurrence)
+                return Match(Verdict.DIVERGED, first, first.key, after, first.occurrence)
+            alone = len(found) == 1 and not rivals and first.state == EntryState.DONE
+            if self._changed is Changed.REUSE and alone:
+                self._take(first)
+                return Match(Verdict.REUSE, first, first.key, after, first.occurrence)
             return self._new(scope, branch, kind, name, digest, after)
         for entry in found:
             if _may_have_touched_the_world(entry):

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("perdure.attempt")
 
+UNSURE_SECONDS = 1.0  # without any replayed answer, before a change of the agent is believed
 STRAGGLER_SECONDS = 10.0  # tasks that swallow cancellation this long are left behind
 
 
@@ -93,6 +94,7 @@ class Attempt:
         self._named: dict[str, Place] = {}
         self._nodes: set[bytes] = set()
         self._closer: asyncio.Task[None] | None = None
+        self._unsure: list[asyncio.Future[None]] = []
         self._until_cutting: list[asyncio.Future[None]] = []
         self._raise_cancel_in_thread = False
         self._clock_base = lease.now
@@ -146,11 +148,41 @@ class Attempt:
         if self._failures:
             self._went_on(place)
         match = self.journal.request(place.scope, place.path, kind, name, digest)
+        if match.verdict is Verdict.UNSURE:
+            match = await self._when_sure(place, kind, name, digest, foreign)
         if match.verdict is not Verdict.NEW:
+            self._moved()
             recorded = await self._recorded(place, match, kind, name, foreign)
             if recorded is not None:
                 return recorded
         return await self._go_live(place, match, kind, name, digest, promise, streamed, foreign)
+
+    async def _when_sure(
+        self, place: Place, kind: str, name: str, digest: bytes, foreign: bool
+    ) -> Match:
+        """Siblings are told apart by the order in which they arrive, and this one finds something
+        else at its place: let the others ask first, until nothing moves."""
+        while True:
+            future = self.loop.create_future()
+            self._unsure.append(future)
+            try:
+                await asyncio.wait_for(future, UNSURE_SECONDS)
+                sure = False
+            except TimeoutError:
+                sure = True
+            finally:
+                self.journal.reconsider(place.scope, place.path)
+            if self.closing is not None:
+                await self.block(foreign)
+            match = self.journal.request(place.scope, place.path, kind, name, digest, sure=sure)
+            if match.verdict is not Verdict.UNSURE:
+                return match
+
+    def _moved(self) -> None:
+        unsure, self._unsure = self._unsure, []
+        for future in unsure:
+            if not future.done():
+                future.set_result(None)
 
     async def _recorded(
         self, place: Place, match: Match, kind: str, name: str, foreign: bool
