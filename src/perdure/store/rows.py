@@ -252,7 +252,8 @@ class Filter:
     limit: int = 50
 
 
-class Woken(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Woken:
     """``count`` runs became ready; ``next_in`` is when the next timer is due, None for never."""
 
     count: int

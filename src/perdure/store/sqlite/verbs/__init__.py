@@ -1,0 +1,1 @@
+"""What the store does: plain functions over a transaction or a reading connection."""
