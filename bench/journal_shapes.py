@@ -160,7 +160,7 @@ def _shapes() -> dict[str, Shape]:
         ),
         "8 kB values (chosen: external)": replace(chosen, value=text),
         "8 kB values, compressed": replace(
-            chosen, value=text, schema=_changed(" storage external", "")
+            chosen, value=text, schema=_changed("set storage external", "set storage extended")
         ),
     }
 
