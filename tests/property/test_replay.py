@@ -123,7 +123,7 @@ class Process:
         match = self.journal.request(scope, path, call.kind, call.name, content)
         while match.verdict is Verdict.UNSURE:
             yield False
-            self.journal.reconsider(scope, path)
+            self.journal.reconsider()
             match = self.journal.request(scope, path, call.kind, call.name, content, sure=self.sure)
             self.sure = False
         if match.verdict is not Verdict.NEW:

@@ -14,14 +14,6 @@ def child(path: str, index: int | str) -> str:
     return f"{path}/{index}"
 
 
-def family(path: str) -> str | None:
-    """For a branch that is named by the order in which it arrived, the branch it was forked from:
-    which of its siblings it is cannot be told for certain. None for a branch with a stable name.
-    """
-    parent, _, last = path.rpartition("/")
-    return parent if last.isdigit() else None
-
-
 def stable(path: str) -> str:
     """The part of a branch's name that every attempt agrees on: indexes given by arrival are left
     out, so that siblings who come in another order are still recognised by what they ask."""

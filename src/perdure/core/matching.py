@@ -9,12 +9,12 @@ recorded for exactly this request.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
-from perdure.core.branch import continues, family, stable
+from perdure.core.branch import continues, stable
 from perdure.core.digest import effect_key
 from perdure.core.record import Entry, EntryState, Kind, Promise
 
@@ -57,18 +57,15 @@ _ANSWER = {
 }
 
 _Identity = tuple[bytes, str, str, str, bytes]  # scope, stable branch, kind, name, digest
-# scope, then after; at a branch's beginning its own path, or its family's where siblings
-# are told apart only by the order in which they arrive
+# scope, then after; at a branch's beginning its stable path, which siblings that are told apart
+# only by the order in which they arrive have in common
 _Place = tuple[bytes, bytes | str]
 
 
 def _place(scope: bytes, branch: str, after: bytes) -> _Place:
     """An entry is delivered in one branch only, so what comes after it names a place whatever
     the branch is called this time."""
-    if after:
-        return (scope, after)
-    forked_from = family(branch)
-    return (scope, branch if forked_from is None else forked_from + "/*")
+    return (scope, after or stable(branch))
 
 
 class Journal:
@@ -89,7 +86,7 @@ class Journal:
         self._recorded: dict[_Identity, set[int]] = {}
         self._next: dict[_Identity, int] = {}
         self._after: dict[tuple[bytes, str], bytes] = {}
-        self._unsure: Counter[_Place] = Counter()
+        self._unsure = 0
         for entry in kept:
             identity = (entry.scope, stable(entry.branch), entry.kind, entry.name, entry.digest)
             self._here.setdefault(identity, deque()).append(entry)
@@ -132,16 +129,15 @@ class Journal:
             place = _place(scope, branch, after)
             found = [e for e in self._places.get(place, ()) if e.key in self._unread]
             if found:
-                if not after and family(branch) is not None and not sure:
-                    self._unsure[place] += 1
+                if not sure and stable(branch) != branch:
+                    self._unsure += 1
                     return Match(Verdict.UNSURE, None, b"", after, 0)
-                rivals = self._unsure[place]
-                return self._changed_here(found, rivals, scope, branch, kind, name, digest, after)
+                return self._changed_here(found, scope, branch, kind, name, digest, after)
         return self._new(scope, branch, kind, name, digest, after)
 
-    def reconsider(self, scope: bytes, branch: str) -> None:
+    def reconsider(self) -> None:
         """An unsure request is about to be asked again."""
-        self._unsure[_place(scope, branch, self._after.get((scope, branch), b""))] -= 1
+        self._unsure -= 1
 
     def delivered(self, scope: bytes, branch: str, key: bytes) -> None:
         """The agent saw the result of ``key`` in this branch: what it requests next there
@@ -166,7 +162,6 @@ class Journal:
     def _changed_here(
         self,
         found: list[Entry],
-        rivals: int,
         scope: bytes,
         branch: str,
         kind: str,
@@ -174,13 +169,16 @@ class Journal:
         digest: bytes,
         after: bytes,
     ) -> Match:
-        """Something else is recorded where the agent now asks for this: it changed (K7).
-        ``rivals`` are the other requests that stand at this place."""
+        """Something else is recorded where the agent now asks for this: it changed (K7)."""
         first = found[0]
         if kind == Kind.MODEL and all(entry.kind == Kind.MODEL for entry in found):
             if self._changed is Changed.PARK:
                 return Match(Verdict.DIVERGED, first, first.key, after, first.occurrence)
-            alone = len(found) == 1 and not rivals and first.state == EntryState.DONE
+            # Where another request is unsure too, either could be the one it belongs to; and what
+            # was asked in this run before was not changed, it is asked once more.
+            asked_before = (scope, stable(branch), kind, name, digest) in self._recorded
+            alone = len(found) == 1 and not self._unsure and not asked_before
+            alone = alone and first.state == EntryState.DONE
             if self._changed is Changed.REUSE and alone:
                 self._take(first)
                 return Match(Verdict.REUSE, first, first.key, after, first.occurrence)

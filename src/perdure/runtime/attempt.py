@@ -171,7 +171,7 @@ class Attempt:
             except TimeoutError:
                 sure = True
             finally:
-                self.journal.reconsider(place.scope, place.path)
+                self.journal.reconsider()
             if self.closing is not None:
                 await self.block(foreign)
             match = self.journal.request(place.scope, place.path, kind, name, digest, sure=sure)
