@@ -40,6 +40,7 @@ class Agent:
     input_type: Any = None
     output_type: Any = None
     schema: Callable[[], dict[str, Any] | None] | None = None  # of the input, made when asked
+    check: Callable[[Any], Any] | None = None  # raises InvalidInput for what it cannot take
     target: Any = None  # what the user handed over
     tools: dict[str, Any] = field(default_factory=dict)  # declared promises (P2)
 
@@ -55,6 +56,12 @@ class Agent:
             return codec.decode(data, self.input_type, what=f"input of agent {self.name!r}")
         except UsageError as error:
             raise InvalidInput(error.message, hint=error.hint) from error
+
+    def validate(self, data: bytes) -> None:
+        """Refuse an input before a run is made of it. Raises InvalidInput."""
+        value = self.decode_input(data)
+        if self.check is not None:
+            self.check(value)
 
     def encode_output(self, value: Any) -> bytes:
         return codec.encode(value, self.output_type, what=f"result of agent {self.name!r}")
@@ -87,6 +94,7 @@ def from_function(
         input_type=shape.input_type,
         output_type=shape.output_type,
         schema=shape.schema,
+        check=shape.bind,
         target=function,
     )
 

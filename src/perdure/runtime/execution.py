@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -33,7 +33,16 @@ class Outcome:
         self.error = error
 
 
-async def execute(attempt: Attempt) -> RunState | None:
+class Ended(NamedTuple):
+    """What an attempt's end made of its run: the run's state now, and where that is final the
+    result or failure document (codec bytes), so that whoever waited needs no read."""
+
+    state: RunState
+    result: bytes | None = None
+    error: bytes | None = None
+
+
+async def execute(attempt: Attempt) -> Ended | None:
     """Run one attempt and settle it in one transaction. None: the lease was lost."""
     crash.reach(crash.Point.AFTER_CLAIM)
     deadline = _arm_deadline(attempt)
@@ -46,7 +55,11 @@ async def execute(attempt: Attempt) -> RunState | None:
     if attempt.closing is Ending.LOST or settlement is None:
         return None
     settled = await attempt.runtime.recorder.settle(settlement)
-    return settled.state
+    if settled.state is None:
+        return None
+    if settled.state != settlement.state:
+        return Ended(settled.state)  # a signal or cancel was there already
+    return Ended(settled.state, settlement.result, settlement.error)
 
 
 def _arm_deadline(attempt: Attempt) -> asyncio.TimerHandle | None:

@@ -18,11 +18,10 @@ from uuid import uuid4
 
 from perdure import __version__
 from perdure.core import crash
-from perdure.core.run import RunState
 from perdure.errors import StoreUnavailable
 from perdure.runtime.agent import Agent
 from perdure.runtime.attempt import Attempt
-from perdure.runtime.execution import execute
+from perdure.runtime.execution import Ended, execute
 from perdure.runtime.maintenance import Maintenance
 from perdure.runtime.recorder import RETRY_DELAYS
 from perdure.runtime.runtime import Runtime
@@ -66,7 +65,7 @@ class Worker:
         self.draining = False
         self.finished_attempts = 0
         self._running: dict[str, Attempt] = {}
-        self._tasks: dict[str, asyncio.Task[RunState | None]] = {}
+        self._tasks: dict[str, asyncio.Task[Ended | None]] = {}
         self._wake = asyncio.Event()
         self._more = False
         self._reserved = False
@@ -79,6 +78,22 @@ class Worker:
     def running(self) -> int:
         """Attempts under way."""
         return len(self._tasks)
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is joined and may start effects (see ``Membership.holds``)."""
+        return self._membership is not None and self._membership.holds
+
+    def has_room(self, agent: str) -> bool:
+        """Whether a run of ``agent`` may be leased to it now, to be executed in place."""
+        return (
+            agent in self.agents
+            and len(self._tasks) < self.settings.concurrency
+            and not self.draining
+            and not self._reserved
+            and self._membership is not None
+            and self.runtime.may_start.is_set()
+        )
 
     @property
     def queues(self) -> Sequence[str]:
@@ -127,7 +142,7 @@ class Worker:
             await self._membership.leave()
             self._membership = None
 
-    def take(self, lease: Lease) -> asyncio.Task[RunState | None]:
+    def take(self, lease: Lease) -> asyncio.Task[Ended | None]:
         """Execute a run that was leased to this worker when it was enqueued (in place)."""
         return self._begin(lease)
 
@@ -167,7 +182,7 @@ class Worker:
             self._begin(lease)
         return len(claimed.leases)
 
-    def _begin(self, lease: Lease) -> asyncio.Task[RunState | None]:
+    def _begin(self, lease: Lease) -> asyncio.Task[Ended | None]:
         attempt = Attempt(lease, self.agents[lease.agent], self.runtime)
         loop = asyncio.get_running_loop()
         task = loop.create_task(execute(attempt), name=f"run {lease.run_id}")
@@ -177,7 +192,7 @@ class Worker:
         if self.settings.max_attempt is not None:
             timer = loop.call_later(self.settings.max_attempt.total_seconds(), attempt.hop)
 
-        def ended(task: asyncio.Task[RunState | None]) -> None:
+        def ended(task: asyncio.Task[Ended | None]) -> None:
             if timer is not None:
                 timer.cancel()
             self._running.pop(lease.run_id, None)
