@@ -5,9 +5,14 @@ writes nothing (L2); a run's log is numbered from 1 without gaps (E1); a settlem
 a cancel are one transaction each, the first commit wins, and no wake-up is lost (C7); of a
 session only the head is claimable (L4); the store's clock is the only clock.
 
+A change of state that the store makes itself (woken, promoted, orphaned, cancelled, resolved,
+redriven, or queued instead of parked) appends a ``status`` row: name the new state
+(``cancelling`` for a cancel that was only asked for), value JSON with a ``reason``. Adding and
+claiming a run write none. A signal appends a ``signal`` row: its name, value ``{"n": n}``.
+
 A store translates its library's errors once: :class:`~perdure.errors.StoreUnavailable` where
 trying again may help. A call that raised it may or may not have been carried out; every verb can
-be repeated safely.
+be repeated safely. Reading the log or signals of a run that is not there finds nothing.
 """
 
 from __future__ import annotations
@@ -51,7 +56,8 @@ class Membership(ABC):
 
     @abstractmethod
     async def leave(self) -> None:
-        """Stop cleanly. The runs it still leases are orphaned at once."""
+        """Stop cleanly. The runs it still leases are orphaned at once, without a strike; its
+        process lives on, so they are not ``gone``."""
 
 
 class Store(ABC):
@@ -104,13 +110,19 @@ class Store(ABC):
 
     @abstractmethod
     async def enqueue(self, runs: Sequence[NewRun]) -> list[Enqueued]:
-        """Add runs, one answer each, in order; all or none. Raises IdempotencyMismatch."""
+        """Add runs, one answer each, in order; all or none. Raises IdempotencyMismatch.
+
+        Sessions are a tenant's own. A child run neither queues in a session nor takes a slot of
+        a cap. An id that is there already is answered with its state, and with its lease again
+        where ``lease_to`` holds it under epoch 1 (the call was repeated)."""
 
     @abstractmethod
     async def claim(self, worker: str, queues: Sequence[str], limit: int, *, idle: bool) -> Claimed:
         """Lease up to ``limit`` ready runs: by priority, then in turn between tenants, then age.
 
-        ``idle``: the worker executes nothing, so it may be given a run that must be alone (L6)."""
+        ``idle``: the worker executes nothing, so it may be given a run that must be alone (L6).
+        While it executes that one it is given nothing (``reserved``). Of several queues, each
+        tenant has a turn in each."""
 
     @abstractmethod
     async def journal(self, run_id: str) -> list[Entry]:
@@ -128,7 +140,16 @@ class Store(ABC):
     @abstractmethod
     async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
         """End attempts. A final state promotes what was blocked behind the run, signals its
-        parent (``run:<child id>``, payload: the result or failure as JSON), frees its slot."""
+        parent, frees its slot.
+
+        The signal's name is ``run:<child id>``; its payload a JSON object: ``state``, ``result``
+        (the result's JSON value or null), ``error`` (the failure document or null). A result that
+        is not JSON, or longer than INLINE_VALUE, is null there beside ``"result_ref": true``:
+        read it from the child. A parent that is final gets none.
+
+        A waiting run wakes at the earliest of ``wake_in``, its waits' ``until`` and its deadline;
+        where that has passed already it becomes queued. Repeating a call whose answer was lost
+        gives the same answer, except that a hop is then answered like a lost lease."""
 
     @abstractmethod
     async def get(self, run_id: str, *, payloads: bool = True) -> Run:
@@ -164,12 +185,15 @@ class Store(ABC):
 
     @abstractmethod
     async def resolve(self, run_id: str, key: bytes, *, value: bytes | None, who: str = "") -> Run:
-        """Answer an uncertain or diverged effect: ``value`` is what it returned, None means do it
-        again. Wakes the run. Raises NotFound, Conflict."""
+        """Answer an uncertain or diverged effect: ``value`` is what it returned (the entry becomes
+        ``done``), None means do it again (``void``). Wakes the run. Raises NotFound, and Conflict
+        where the run is running or final, or the effect is neither an open intent nor waited for."""
 
     @abstractmethod
     async def redrive(self, run_id: str) -> Run:
-        """A failed or dead run goes on from its journal with fresh attempts."""
+        """A failed or dead run goes on from its journal with fresh attempts and as much time
+        until its deadline as at first; one that had to be alone still has to. Raises NotFound,
+        Conflict."""
 
     # -- workers and maintenance --------------------------------------------------------------
 
@@ -189,11 +213,14 @@ class Store(ABC):
         """Orphan every run a worker leases, as after its death (L6 strikes included)."""
 
     @abstractmethod
-    async def workers(self) -> list[dict[str, object]]: ...
+    async def workers(self) -> list[dict[str, object]]:
+        """The members: ``id, host, pid, version, queues, lease_s, joined_at, seen_at`` (datetimes)
+        and ``runs``, how many runs each leases."""
 
     @abstractmethod
     async def reap(self) -> int:
-        """Orphan the runs of workers whose lease ran out. Returns how many."""
+        """Orphan the runs of workers whose lease ran out, and of such that are no members.
+        Returns how many. Strikes count (L6): a run can hang its worker as well as kill it."""
 
     @abstractmethod
     async def wake_due(self, limit: int = 1000) -> Woken:
@@ -220,12 +247,13 @@ class Store(ABC):
 
     @abstractmethod
     async def get_messages(self, run_id: str, tip: bytes) -> list[bytes]:
-        """The bodies from the chain's beginning to ``tip``."""
+        """The bodies from the chain's beginning to ``tip``. Raises NotFound."""
 
     # -- keys ---------------------------------------------------------------------------------
 
     @abstractmethod
-    async def add_key(self, key: ApiKey) -> None: ...
+    async def add_key(self, key: ApiKey) -> None:
+        """Raises Conflict where the id is taken by another secret."""
 
     @abstractmethod
     async def key(self, key_id: str) -> ApiKey | None: ...

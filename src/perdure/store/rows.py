@@ -66,7 +66,8 @@ class Enqueued:
 class Lease:
     """A claimed run: what an attempt needs to know. ``next_seq`` is the first free number of its
     log. ``gone``: the process of the attempt before is proven to have ended (L5), so that open
-    intents may be answered at once (P3). ``now`` is the store's time of the claim."""
+    intents may be answered at once (P3); once an attempt of the run was orphaned without that
+    proof it stays False. ``now`` is the store's time of the claim."""
 
     run_id: str
     agent: str

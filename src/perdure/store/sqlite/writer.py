@@ -22,6 +22,7 @@ from perdure.store.sqlite.connection import Address, Clock, closed, connect, tra
 T = TypeVar("T")
 MERGED = 128  # writes in one transaction at most
 BUSY_S = 10.0  # how long to wait for another process's write
+CROWDED_S = 0.003  # a statement that takes this long had to wait for the interpreter
 Told = tuple[str, str, bool]  # topic, payload, tell other processes too
 
 
@@ -52,15 +53,21 @@ class Transaction:
         return self.link.execute(sql, parameters).fetchall()
 
     def insert(self, head: str, width: int, rows: list[tuple[Any, ...]]) -> None:
-        """Insert many rows of ``width`` columns (``head`` ends before VALUES) with few
-        statements: after each one the thread has to win the interpreter back from a busy event
-        loop. The sizes are powers of two, so that the statements stay prepared."""
-        start, left = 0, len(rows)
+        """Insert many rows of ``width`` columns; ``head`` ends before VALUES.
+
+        Eight rows a statement are the fastest. But after each statement the thread has to win the
+        interpreter back, which an event loop that computes gives away every 5 ms only: where that
+        is seen, far more rows go into one. Sizes are powers of two, to stay prepared.
+        """
+        start, left, most = 0, len(rows), 8
+        group = f"({','.join('?' * width)})"
         while left:
-            size = min(1 << (left.bit_length() - 1), 256)
-            group = f"({','.join('?' * width)})"
+            size = min(1 << (left.bit_length() - 1), most)
             flat = [item for row in rows[start : start + size] for item in row]
+            begun = time.perf_counter()
             self.link.execute(f"{head} VALUES {','.join([group] * size)}", flat)
+            if time.perf_counter() - begun > CROWDED_S:
+                most = 256
             start += size
             left -= size
 

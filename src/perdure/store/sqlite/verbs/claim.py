@@ -7,8 +7,8 @@ each tenant that has ready runs), however many runs wait.
 
 from __future__ import annotations
 
-import heapq
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from perdure.core.run import RunState
@@ -16,27 +16,30 @@ from perdure.store.rows import Claimed, Lease
 from perdure.store.sqlite.columns import LEASED, to_json, to_lease
 from perdure.store.sqlite.writer import Transaction
 
-Ready = tuple[int, int, int]  # ready_at, n, alone
+Ready = tuple[int, bool]  # n, alone
 
 _FIRST_PRIORITY = (
     "SELECT max(priority) FROM runs"
     " WHERE queue = ? AND state = 'queued' AND reserved_by IS NULL AND priority < ?"
 )
-_TENANTS = """
-WITH RECURSIVE tenants (tenant) AS (
-  SELECT min(tenant) FROM runs
-  WHERE queue = ?1 AND priority = ?2 AND state = 'queued' AND reserved_by IS NULL
+# The next rows of every line: ?4 rows after the first ?3, a line being a tenant's ready runs in one
+# queue. The lines are found by seeking from tenant to tenant, not by reading their runs.
+_TURNS = """
+WITH RECURSIVE lines (queue, tenant) AS (
+  SELECT value, (SELECT min(tenant) FROM runs WHERE queue = value AND priority = ?2
+                 AND state = 'queued' AND reserved_by IS NULL) FROM json_each(?1)
   UNION ALL
-  SELECT (SELECT min(tenant) FROM runs WHERE queue = ?1 AND priority = ?2 AND state = 'queued'
-          AND reserved_by IS NULL AND tenant > tenants.tenant)
-  FROM tenants WHERE tenant IS NOT NULL
+  SELECT queue, (SELECT min(r.tenant) FROM runs r WHERE r.queue = lines.queue AND r.priority = ?2
+                 AND r.state = 'queued' AND r.reserved_by IS NULL AND r.tenant > lines.tenant)
+  FROM lines WHERE tenant IS NOT NULL
 )
-SELECT tenant FROM tenants WHERE tenant IS NOT NULL
+SELECT lines.queue, lines.tenant, r.ready_at, r.n, r.alone
+FROM lines CROSS JOIN runs r ON r.n IN (
+  SELECT n FROM runs WHERE queue = lines.queue AND priority = ?2 AND tenant = lines.tenant
+  AND state = 'queued' AND reserved_by IS NULL ORDER BY ready_at, n LIMIT ?4 OFFSET ?3)
+WHERE lines.tenant IS NOT NULL
+ORDER BY r.ready_at, r.n
 """
-_READY = (
-    "SELECT ready_at, n, alone FROM runs WHERE queue = ? AND priority = ? AND tenant = ?"
-    " AND state = 'queued' AND reserved_by IS NULL ORDER BY ready_at, n"
-)
 _LEASE = f"""
 UPDATE runs SET state = 'running', epoch = epoch + 1, worker = ?1,
   started_at = coalesce(started_at, ?2)
@@ -56,7 +59,7 @@ def claim(tx: Transaction, worker: str, queues: Sequence[str], limit: int, idle:
     picked: list[int] = []
     if limit <= 0:
         return Claimed([], False)
-    for _, n, alone in _ready(tx.link, list(dict.fromkeys(queues))):
+    for n, alone in _ready(tx.link, list(dict.fromkeys(queues)), limit):
         if alone:
             tx.run("UPDATE runs SET reserved_by = ? WHERE n = ?", worker, n)
             if idle and not picked:
@@ -68,9 +71,9 @@ def claim(tx: Transaction, worker: str, queues: Sequence[str], limit: int, idle:
     return Claimed(_lease(tx, worker, picked), False)
 
 
-def _ready(link: sqlite3.Connection, queues: list[str]) -> Iterator[Ready]:
+def _ready(link: sqlite3.Connection, queues: list[str], want: int) -> Iterator[Ready]:
     """All ready runs in the order of claims, as they are asked for."""
-    below: int = 2**63 - 1
+    below = 2**63 - 1
     while True:
         levels = {
             queue: level
@@ -80,29 +83,26 @@ def _ready(link: sqlite3.Connection, queues: list[str]) -> Iterator[Ready]:
         if not levels:
             return
         below = max(levels.values())
-        yield from _in_turn(link, [q for q, level in levels.items() if level == below], below)
+        at_level = [queue for queue, level in levels.items() if level == below]
+        yield from _in_turn(link, to_json(at_level), below, want)
 
 
-def _in_turn(link: sqlite3.Connection, queues: list[str], priority: int) -> Iterator[Ready]:
-    """The ready runs of one priority: each tenant's oldest, then each one's second, and so on."""
-    lines: dict[str, list[Iterator[Ready]]] = {}
-    for queue in queues:
-        for (tenant,) in link.execute(_TENANTS, (queue, priority)).fetchall():
-            cursor = link.execute(_READY, (queue, priority, tenant))
-            lines.setdefault(tenant, []).append(map(tuple, cursor))
-    waiting = [heapq.merge(*parts) if len(parts) > 1 else parts[0] for parts in lines.values()]
-    if len(waiting) == 1:
-        yield from waiting[0]
-        return
-    while waiting:
-        turn: list[Ready] = []
-        left = []
-        for line in waiting:
-            if (ready := next(line, None)) is not None:
-                turn.append(ready)
-                left.append(line)
-        waiting = left
-        yield from sorted(turn)
+def _in_turn(link: sqlite3.Connection, queues: str, priority: int, want: int) -> Iterator[Ready]:
+    """The ready runs of one priority: each line's oldest, then each one's second, and so on."""
+    offset, size = 0, 1
+    while True:
+        rows = link.execute(_TURNS, (queues, priority, offset, size)).fetchall()
+        taken: Counter[tuple[str, str]] = Counter()
+        turns: list[tuple[int, int, Ready]] = []
+        for place, (queue, tenant, _, n, alone) in enumerate(rows):
+            turns.append((taken[queue, tenant], place, (n, bool(alone))))
+            taken[queue, tenant] += 1
+        yield from (ready for _, _, ready in sorted(turns))
+        longer = sum(count == size for count in taken.values())
+        if not longer:
+            return
+        offset += size
+        size = -(-want // longer)
 
 
 def _lease(tx: Transaction, worker: str, picked: list[int]) -> list[Lease]:

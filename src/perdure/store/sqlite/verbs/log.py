@@ -23,9 +23,9 @@ WIDTH = 18
 
 # One row with one JSON text: fetching row by row would hand the interpreter over each time.
 _FENCE = """
-SELECT json_group_array(json_array(id, n, epoch, state, watched_until > ?2,
-  (SELECT coalesce(max(seq), 0) FROM log WHERE run = runs.n)))
-FROM runs WHERE id IN (SELECT value FROM json_each(?1))
+SELECT json_group_array(json_array(runs.id, n, epoch, state, watched_until > ?2,
+  (SELECT coalesce(max(seq), 0) FROM log WHERE run = n)))
+FROM json_each(?1) asked CROSS JOIN runs ON runs.id = asked.value
 """
 
 
