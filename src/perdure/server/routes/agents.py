@@ -1,0 +1,38 @@
+"""``GET /api/agents`` and ``GET /api/agents/{agent}``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from perdure.server.catalog import Known
+from perdure.server.service import Service
+from perdure.server.web.answers import Json
+
+
+class Agents:
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def find(self, request: Request) -> Response:
+        """All agents, by name."""
+        known = await self._service.catalog.everything()
+        return Json({"agents": [_view(agent) for agent in known.values()]})
+
+    async def show(self, request: Request) -> Response:
+        """One agent, with the JSON Schema of its input where its annotations give one."""
+        agent = await self._service.catalog.find(request.path_params["agent"])
+        return Json({**_view(agent), "input_schema": agent.info.input_schema})
+
+
+def _view(agent: Known) -> dict[str, Any]:
+    info = agent.info
+    return {
+        "name": info.name,
+        "framework": info.framework,
+        "description": info.description,
+        "durability": info.durability,
+        "here": agent.code is not None,
+    }

@@ -1,0 +1,98 @@
+"""``/healthz``, ``/readyz`` and ``/metrics``.
+
+Liveness says that the event loop turns, and nothing else: a restart mends no database. Readiness
+says whether requests should come here now; it asks the store once for all who ask at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from time import monotonic
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from perdure import __version__
+from perdure.errors import PerdureError
+from perdure.observe import metrics
+from perdure.observe.metrics import Family
+from perdure.server.service import Service
+from perdure.server.web.answers import Json
+
+FRESH = 1.0  # seconds that an answer of the store's is good for
+PATIENCE = 2.0  # seconds; a store that needs longer is not ready
+
+
+class Probes:
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._store = "unknown"
+        self._asked_at = float("-inf")
+        self._asking = asyncio.Lock()
+
+    async def health(self, request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def ready(self, request: Request) -> Response:
+        """200, or 503 with what is missing."""
+        service = self._service
+        checks = {"store": await self._ask_store()}
+        if service.worker is not None:
+            checks["worker"] = "ok" if service.worker.holds else "its lease or lock is in doubt"
+        if service.draining:
+            checks["server"] = "draining"
+        ready = all(word == "ok" for word in checks.values())
+        return Json({"ready": ready, "checks": checks}, 200 if ready else 503)
+
+    async def _ask_store(self) -> str:
+        async with self._asking:
+            if monotonic() - self._asked_at > FRESH:
+                try:
+                    async with asyncio.timeout(PATIENCE):
+                        have, need = await self._service.store.schema()
+                    self._store = "ok" if have == need else f"schema is {have}, needed is {need}"
+                except TimeoutError:
+                    self._store = f"no answer in {PATIENCE:g} s"
+                except PerdureError as error:
+                    self._store = error.code
+                self._asked_at = monotonic()
+            return self._store
+
+    async def metrics(self, request: Request) -> Response:
+        """Prometheus text."""
+        families = [_build(), *self._service.traffic.families(), *await self._runs()]
+        worker = self._service.worker
+        if worker is not None:
+            running = Family("perdure_attempts_running", "gauge", "Attempts under way here.")
+            running.add(worker.running)
+            finished = Family("perdure_attempts_total", "counter", "Attempts that ended here.")
+            finished.add(worker.finished_attempts)
+            families += [running, finished, *metrics.from_counters(worker.runtime.counters)]
+        return Response(metrics.render(families), media_type=metrics.CONTENT_TYPE)
+
+    async def _runs(self) -> list[Family]:
+        up = Family("perdure_store_up", "gauge", "Whether the store answers.")
+        runs = Family("perdure_runs", "gauge", "Runs by queue and state.")
+        oldest = Family(
+            "perdure_queue_oldest_ready_seconds", "gauge", "How long the oldest queued run waits."
+        )
+        try:
+            async with asyncio.timeout(PATIENCE):
+                stats = await self._service.pressure.stats()
+        except (TimeoutError, PerdureError):
+            up.add(0)
+            return [up]
+        up.add(1)
+        for one in stats:
+            for state, count in sorted(one.states.items()):
+                runs.add(count, queue=one.queue, state=state)
+            waits = 0.0 if one.oldest_ready is None else one.oldest_ready.total_seconds()
+            oldest.add(waits, queue=one.queue)
+        return [up, runs, oldest]
+
+
+def _build() -> Family:
+    build = Family("perdure_build_info", "gauge", "What runs here.")
+    build.add(1, version=__version__, python=platform.python_version())
+    return build

@@ -1,0 +1,70 @@
+"""Starting a run: enqueued for any worker, or leased to the one in this process and executed in
+place, so that a client that waits is answered without a queue in between.
+
+Invariant: a run that was leased in place is always handed to the worker, whatever happens to
+the request or the store meanwhile; the worker is alive, so nobody else would ever take it over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from perdure.core.run import RunState
+from perdure.errors import NotFound, StoreUnavailable
+from perdure.runtime.execution import Ended
+from perdure.runtime.recorder import RETRY_DELAYS
+from perdure.server.service import Service
+from perdure.store.rows import Enqueued, NewRun
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """``task`` is the attempt, where it is executed in place."""
+
+    id: str
+    state: RunState
+    replayed: bool
+    task: asyncio.Task[Ended | None] | None = None
+
+
+async def start(service: Service, run: NewRun) -> Started:
+    """Enqueue ``run``. Raises IdempotencyMismatch, StoreUnavailable."""
+    if run.lease_to is None:
+        (answer,) = await service.store.enqueue([run])
+        return _started(service, answer)
+    # Shielded: once it is leased to us, the run needs its attempt even if the client is gone.
+    return await asyncio.shield(_in_place(service, run))
+
+
+async def _in_place(service: Service, run: NewRun) -> Started:
+    try:
+        (answer,) = await service.store.enqueue([run])
+    except StoreUnavailable:
+        # It may have been written all the same.
+        service.in_background(asyncio.get_running_loop().create_task(_recover(service, run)))
+        raise
+    return _started(service, answer)
+
+
+def _started(service: Service, answer: Enqueued) -> Started:
+    task = None
+    if answer.lease is not None and service.worker is not None:
+        task = service.worker.take(answer.lease)
+    return Started(answer.id, answer.state, answer.deduplicated, task)
+
+
+async def _recover(service: Service, run: NewRun) -> None:
+    tries = 0
+    while not service.draining:
+        try:
+            found = await service.store.get(run.id, payloads=False)
+            if found.state is RunState.RUNNING and found.worker == run.lease_to:
+                (answer,) = await service.store.enqueue([run])
+                _started(service, answer)
+            return
+        except NotFound:
+            return
+        except StoreUnavailable:
+            await asyncio.sleep(RETRY_DELAYS[min(tries, len(RETRY_DELAYS) - 1)])
+            tries += 1

@@ -1,0 +1,1 @@
+"""HTTP itself, before any of Perdure's nouns: problems, limits, preferences, answers."""

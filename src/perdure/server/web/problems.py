@@ -1,0 +1,112 @@
+"""Errors as HTTP: RFC 9457 problem documents, made from the error tree and nothing else.
+
+``type`` is ``urn:perdure:error:<code>``: a name, not a page. What an error says in ``detail`` goes
+beside the standard members and never replaces one. An unexpected exception says nothing about
+itself to the caller; its traceback is in the log.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from perdure.errors import Backpressure, PerdureError, Unauthorized, Unavailable
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_SECONDS = 2  # what Retry-After says where nobody knows better
+
+_RESERVED = frozenset(
+    {"type", "title", "status", "detail", "instance", "code", "hint", "retryable"}
+)
+_WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+def document(error: PerdureError, instance: str) -> dict[str, Any]:
+    """The problem document of ``error`` at the path ``instance``."""
+    out: dict[str, Any] = {
+        "type": f"urn:perdure:error:{error.code}",
+        "title": _WORD.sub(" ", type(error).__name__).capitalize(),
+        "status": error.status,
+        "detail": error.message,
+        "instance": instance,
+        "code": error.code,
+    }
+    if error.hint:
+        out["hint"] = error.hint
+    if error.retryable:
+        out["retryable"] = True
+    out.update({k: v for k, v in error.detail.items() if k not in _RESERVED})
+    return out
+
+
+def problem(error: PerdureError, instance: str) -> Response:
+    """The answer to a request that ended in ``error``."""
+    headers: dict[str, str] = {}
+    if isinstance(error, Backpressure):
+        headers["Retry-After"] = str(max(math.ceil(error.retry_after), 1))
+    elif isinstance(error, Unavailable) and error.retryable:
+        headers["Retry-After"] = str(RETRY_SECONDS)
+    if isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = 'Bearer realm="perdure"'
+    return _answer(document(error, instance), headers)
+
+
+def plain_problem(status: int, detail: str, instance: str, headers: dict[str, str]) -> Response:
+    """A problem of HTTP itself, which the error tree knows nothing of."""
+    phrase = HTTPStatus(status).phrase
+    code = phrase.lower().replace(" ", "_").replace("-", "_")
+    return _answer(
+        {
+            "type": f"urn:perdure:error:{code}",
+            "title": phrase,
+            "status": status,
+            "detail": detail,
+            "instance": instance,
+            "code": code,
+        },
+        headers,
+    )
+
+
+def _answer(body: dict[str, Any], headers: dict[str, str]) -> Response:
+    data = orjson.dumps(body, default=str, option=orjson.OPT_NON_STR_KEYS)
+    return Response(data, body["status"], headers, MEDIA_TYPE)
+
+
+async def on_error(request: Request, error: Exception) -> Response:
+    """Handler of PerdureError."""
+    assert isinstance(error, PerdureError)
+    return problem(error, request.url.path)
+
+
+async def on_http(request: Request, error: Exception) -> Response:
+    """Handler of what routing itself refuses: no such path, no such method."""
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    path = request.url.path
+    if error.status_code == 405:
+        allowed = sorted({*headers.get("Allow", "").split(", "), "OPTIONS"} - {""})
+        headers["Allow"] = ", ".join(allowed)
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=headers)
+        return plain_problem(405, f"{request.method} is not for {path}.", path, headers)
+    if error.status_code == 404:
+        return plain_problem(404, f"There is nothing at {path}.", path, headers)
+    return plain_problem(error.status_code, error.detail, path, headers)
+
+
+async def on_crash(request: Request, error: Exception) -> Response:
+    """Handler of everything nobody expected; the server logs the traceback."""
+    return problem(PerdureError("The server made a mistake; its log says more."), request.url.path)
+
+
+async def on_gone(request: Request, error: Exception) -> Response:
+    """The client went away while it was still sending: nobody reads this."""
+    return Response(status_code=400)
