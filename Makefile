@@ -1,0 +1,47 @@
+# Two commands do all set-up: `make demo` and `make test`.
+.DEFAULT_GOAL := help
+VENV ?= .venv
+PY := $(VENV)/bin/python
+.PHONY: help demo test check faults bench bench-peers lock clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
+
+$(VENV)/.demo: requirements/demo.txt pyproject.toml
+	@scripts/venv.sh $(VENV) requirements/demo.txt
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml
+	@scripts/venv.sh $(VENV) requirements/dev.txt
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo  ## the main job: an agent is killed and goes on; DOCS=path, MODEL=local
+	@$(PY) -m perdure demo $(if $(DOCS),--docs "$(DOCS)")
+
+test: $(VENV)/.dev  ## all tests but the long kill tests
+	$(PY) -m pytest -q -m "not long" $(ARGS)
+
+check: $(VENV)/.dev  ## ruff, mypy, import rules
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+faults: $(VENV)/.dev  ## kill real processes at every crash point; prints the table
+	$(PY) -m tests.faults $(ARGS)
+
+bench: $(VENV)/.dev  ## figures beside the limit of this machine
+	$(PY) -m bench $(ARGS)
+
+bench-peers: $(VENV)/.dev  ## the same beside peers, in an environment of their own
+	scripts/peers.sh .venv-peers
+	$(PY) -m bench.peers --python .venv-peers/bin/python $(ARGS)
+
+lock: $(VENV)/.dev  ## renew the locks
+	$(PY) -m pip install --quiet pip-tools
+	for f in demo dev; do $(VENV)/bin/pip-compile --quiet --upgrade --generate-hashes \
+	  --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	  --no-header -o requirements/$$f.txt requirements/$$f.in; done
+
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis
