@@ -20,6 +20,10 @@ from perdure.runtime.policy import Policy
 if TYPE_CHECKING:
     from perdure.runtime.attempt import Attempt
 
+# What decoded JSON may be where an agent asks for a plain type.
+_PLAIN: dict[type, tuple[type, ...]] = {
+    str: (str,), bool: (bool,), int: (int,), float: (int, float), list: (list,), dict: (dict,),
+}  # fmt: skip
 # (attempt, decoded input) -> output; runs inside the attempt's own task
 Invoke = Callable[["Attempt", Any], Any]
 
@@ -53,9 +57,17 @@ class Agent:
     def decode_input(self, data: bytes) -> Any:
         """Raises InvalidInput when the input does not fit what the agent takes."""
         try:
-            return codec.decode(data, self.input_type, what=f"input of agent {self.name!r}")
+            value = codec.decode(data, self.input_type, what=f"input of agent {self.name!r}")
         except UsageError as error:
             raise InvalidInput(error.message, hint=error.hint) from error
+        # The codec takes plain JSON types as they come; null may stand for "no input".
+        fits = _PLAIN.get(self.input_type) if isinstance(self.input_type, type) else None
+        if fits is not None and value is not None and type(value) not in fits:
+            raise InvalidInput(
+                f"Agent {self.name!r} takes a {self.input_type.__name__}, "
+                f"not {type(value).__name__}."
+            )
+        return value
 
     def validate(self, data: bytes) -> None:
         """Refuse an input before a run is made of it. Raises InvalidInput."""

@@ -101,6 +101,6 @@ class Actions:
         value = {} if value is None else value
         if not isinstance(value, dict) or value.keys() - members:
             raise InvalidInput(
-                f"The body is a JSON object with no other members than {', '.join(sorted(members))}."
+                f"The body is a JSON object with nothing but {', '.join(sorted(members))}."
             )
         return value
