@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 
 from perdure.core.ports import current_boundary
-from perdure.gateway.body import AsyncBody, SyncBody
 from perdure.gateway.capture import Capture
-from perdure.gateway.patch import MARK, Patch, serve_async, serve_sync
+from perdure.gateway.transport.body import AsyncBody, SyncBody
+from perdure.gateway.transport.patch import MARK, Patch, serve_async, serve_sync
 
 
 class _AsyncStream(httpx.AsyncByteStream):

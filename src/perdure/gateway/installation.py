@@ -5,8 +5,9 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from perdure.gateway import httpx2_transport
+from perdure.gateway.aiohttp_guard import guard
 from perdure.gateway.capture import Capture
-from perdure.gateway.patch import Patch
+from perdure.gateway.transport.patch import Patch
 
 
 def patches() -> list[Patch]:
@@ -32,6 +33,7 @@ def install(capture: Capture | None = None) -> Capture:
     chosen = capture or installed() or Capture()
     for patch in patches():
         patch.install(chosen)
+    guard.install(chosen)
     return chosen
 
 
@@ -39,6 +41,8 @@ def uninstall() -> None:
     """Undoes one ``install``; the last one takes the patch out."""
     for patch in patches():
         patch.uninstall()
+    if installed() is None:
+        guard.uninstall()
 
 
 def installed() -> Capture | None:

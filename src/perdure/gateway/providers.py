@@ -23,8 +23,8 @@ from perdure.gateway.formats import (
 
 
 class Provider(NamedTuple):
-    """A host name that starts with a dot matches all names that end so; a ``*`` in the middle
-    stands for anything without a dot."""
+    """A host name that starts with a dot matches all names that end so; a ``*`` stands for
+    anything without a dot."""
 
     name: str
     hosts: tuple[str, ...]
@@ -84,14 +84,14 @@ class Providers:
         by_name = {provider.name: provider for provider in PROVIDERS}
         self.extra = dict(extra or {})
         self._exact: dict[str, Provider] = {}
-        self._patterns: list[tuple[str, str, Provider]] = []
+        self._patterns: list[tuple[str, str, bool, Provider]] = []
         for provider in PROVIDERS:
             for host in provider.hosts:
                 before, star, after = host.partition("*")
                 if star:
-                    self._patterns.append((before, after, provider))
+                    self._patterns.append((before, after, False, provider))
                 elif host.startswith("."):
-                    self._patterns.append(("", host, provider))
+                    self._patterns.append(("", host, True, provider))
                 else:
                     self._exact[host] = provider
         for host, name in self.extra.items():
@@ -129,9 +129,9 @@ class Providers:
         found = self._exact.get(f"{host}:{port}") or self._exact.get(host)
         if found is not None:
             return found
-        for before, after, provider in self._patterns:
+        for before, after, dots, provider in self._patterns:
             if host.startswith(before) and host.endswith(after):
                 middle = host[len(before) : len(host) - len(after)]
-                if middle and (not before or "." not in middle):
+                if middle and (dots or "." not in middle):
                     return provider
         return None

@@ -19,28 +19,34 @@ class Event(NamedTuple):
 class SSEReader:
     """``feed`` it chunks."""
 
-    __slots__ = ("_data", "_held", "_name", "_started")
+    __slots__ = ("_after_cr", "_data", "_held", "_name", "_started")
 
     def __init__(self) -> None:
         self._held = b""
         self._name = ""
         self._data: list[str] = []
         self._started = False
+        self._after_cr = False
 
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that ``chunk`` completes."""
+        if not chunk:
+            return []
         text = self._held + chunk
-        if not self._started and text:
+        if not self._started:
             if len(text) < 3 and b"\xef\xbb\xbf".startswith(text):
                 self._held = text
                 return []
             self._started = True
             text = text.removeprefix(b"\xef\xbb\xbf")
-        # A CR at the very end may be half of a CRLF: it stays until the next chunk.
-        ending = text.endswith(b"\r")
-        whole = text[:-1] if ending else text
-        lines = whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        self._held = lines.pop() + (b"\r" if ending else b"")
+        if b"\r" in text or self._after_cr:
+            # A CR ends its line at once; should the next chunk begin with LF, that belongs to it.
+            if self._after_cr:
+                text = text.removeprefix(b"\n")
+            self._after_cr = text.endswith(b"\r")
+            text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        lines = text.split(b"\n")
+        self._held = lines.pop()
         events = []
         for line in lines:
             event = self._line(line)

@@ -42,6 +42,7 @@ class MemoryTicket:
 
     async def _close(self, state: str, value: bytes, request: Sequence[bytes] | None) -> None:
         if self.run.disk is not None:
+            self.run.writing.set()
             await self.run.disk.wait()
         if self.run.lost is not None:
             raise self.run.lost
@@ -57,6 +58,7 @@ class MemoryTicket:
 
     def delta(self, data: bytes) -> None:
         self.deltas.append(orjson.loads(data)["text"])
+        self.run.speaking.set()
 
     def warning(self, code: str, message: str) -> None:
         self.warnings.append((code, message))
@@ -97,6 +99,8 @@ class MemoryRun:
         self.tickets: list[MemoryTicket] = []
         self.unread = [ticket for ticket in recorded if ticket.states[-1] != "abandoned"]
         self.disk: asyncio.Event | None = None
+        self.speaking = asyncio.Event()  # the first words of a stream are out
+        self.writing = asyncio.Event()  # a record waits for the disk
         self.lost: Exception | None = None
         self.refusal: Exception | None = None
         self.closed = threading.Event()

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from perdure.gateway.body import AsyncBody, SyncBody
 from perdure.gateway.outcome import FailureKind, SendFailed
+from perdure.gateway.transport.body import AsyncBody, SyncBody
 
 
 class Library(Protocol):

@@ -8,12 +8,12 @@ from typing import Any
 
 from perdure.core.ports import Boundary, Ticket
 from perdure.core.record import Kind
-from perdure.gateway.body import AsyncChannel, SyncChannel
 from perdure.gateway.capture import Capture
 from perdure.gateway.exchange import drive
 from perdure.gateway.formats import Question
-from perdure.gateway.library import Library, failed
 from perdure.gateway.outcome import Incoming, SendFailed
+from perdure.gateway.transport.body import AsyncChannel, SyncChannel
+from perdure.gateway.transport.library import Library, failed
 
 DRAIN_S = 1.0  # for what a body has after its last event
 

@@ -16,12 +16,12 @@ from typing import Any
 
 from perdure.core.ports import Boundary, current_boundary
 from perdure.gateway.answer import Answer
-from perdure.gateway.body import AsyncBody, AsyncChannel, SyncBody, SyncChannel
 from perdure.gateway.capture import Call, Capture, Passage, Refused
 from perdure.gateway.exchange import Served, drive
-from perdure.gateway.library import Library, exception
-from perdure.gateway.lines import AsyncLine, SyncLine
-from perdure.gateway.pools import Pools
+from perdure.gateway.transport.body import AsyncBody, AsyncChannel, SyncBody, SyncChannel
+from perdure.gateway.transport.library import Library, exception
+from perdure.gateway.transport.lines import AsyncLine, SyncLine
+from perdure.gateway.transport.pools import Pools
 
 # Marks a request that was captured further out, on its way to the provider.
 MARK = "perdure.captured"

@@ -21,7 +21,7 @@ from collections.abc import AsyncGenerator, Hashable
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from perdure.gateway.library import Library
+from perdure.gateway.transport.library import Library
 
 # Idle connections live this long; providers' load balancers keep them for a minute and more.
 KEEPALIVE_S = 55.0
