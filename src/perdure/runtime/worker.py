@@ -56,11 +56,15 @@ class Worker:
         blobs: Blobs,
         agents: Mapping[str, Agent],
         settings: WorkerSettings | None = None,
+        *,
+        root: str | None = None,
     ) -> None:
+        """``root``: claim only this run, and runs that it or they started."""
         self.settings = settings or WorkerSettings()
         self.id = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
         self.agents = dict(agents)
         self.store = store
+        self.root = root
         self.runtime = Runtime(store, blobs, self.id)
         self.draining = False
         self.finished_attempts = 0
@@ -132,6 +136,8 @@ class Worker:
     async def stop(self) -> None:
         """End at once: what is leased goes back and is executed again from its journal."""
         self.draining = True
+        for attempt in self._running.values():
+            attempt.lost()  # so that its unwinding is not taken for the agent's own doing (F3)
         for task in (*self._loops, *self._tasks.values()):
             task.cancel()
         await asyncio.gather(*self._loops, *self._tasks.values(), return_exceptions=True)
@@ -175,7 +181,9 @@ class Worker:
             return 0
         if not self.runtime.may_start.is_set():
             return 0
-        claimed = await self.store.claim(self.id, self.queues, free, idle=not self._tasks)
+        claimed = await self.store.claim(
+            self.id, self.queues, free, idle=not self._tasks, root=self.root
+        )
         self._reserved = claimed.reserved
         self._more = len(claimed.leases) == free or claimed.reserved
         for lease in claimed.leases:

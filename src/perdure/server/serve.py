@@ -81,12 +81,17 @@ class HttpServer:
     ``hurried``: it was told twice, and threads of agent code may be left: exit the process."""
 
     def __init__(
-        self, service: Service, *, on_ready: Callable[[Address], None] | None = None
+        self,
+        service: Service,
+        *,
+        on_ready: Callable[[Address], None] | None = None,
+        on_signal: Callable[[int], None] | None = None,
     ) -> None:
         self.service = service
         self.address: Address | None = None
         self.ready = asyncio.Event()
         self._on_ready = on_ready
+        self._on_signal = on_signal
         self._told = 0
         self._draining: asyncio.Task[None] | None = None
 
@@ -128,8 +133,10 @@ class HttpServer:
             self._server.force_exit = True
             self._server.should_exit = True
 
-    def signalled(self) -> None:
+    def signalled(self, number: int) -> None:
         """From a signal handler, which may interrupt anything."""
+        if self._on_signal is not None:
+            self._on_signal(number)
         self._loop.call_soon_threadsafe(self.stop)
 
     def started(self) -> None:
@@ -169,4 +176,4 @@ class _Uvicorn(uvicorn.Server):
         self._owner.started()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._owner.signalled()
+        self._owner.signalled(sig)

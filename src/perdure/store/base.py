@@ -117,12 +117,20 @@ class Store(ABC):
         where ``lease_to`` holds it under epoch 1 (the call was repeated)."""
 
     @abstractmethod
-    async def claim(self, worker: str, queues: Sequence[str], limit: int, *, idle: bool) -> Claimed:
+    async def claim(
+        self,
+        worker: str,
+        queues: Sequence[str],
+        limit: int,
+        *,
+        idle: bool,
+        root: str | None = None,
+    ) -> Claimed:
         """Lease up to ``limit`` ready runs: by priority, then in turn between tenants, then age.
 
         ``idle``: the worker executes nothing, so it may be given a run that must be alone (L6).
         While it executes that one it is given nothing (``reserved``). Of several queues, each
-        tenant has a turn in each."""
+        tenant has a turn in each. ``root``: only this run, and runs that it or they started."""
 
     @abstractmethod
     async def journal(self, run_id: str) -> list[Entry]:
@@ -187,7 +195,7 @@ class Store(ABC):
     async def resolve(self, run_id: str, key: bytes, *, value: bytes | None, who: str = "") -> Run:
         """Answer an uncertain or diverged effect: ``value`` is what it returned (the entry becomes
         ``done``), None means do it again (``void``). Wakes the run. Raises NotFound, and Conflict
-        where the run is running or final, or the effect is neither an open intent nor waited for."""
+        where the run is running or final, or that effect is neither open nor waited for."""
 
     @abstractmethod
     async def redrive(self, run_id: str) -> Run:

@@ -114,8 +114,18 @@ class SqliteStore(Store):
     async def enqueue(self, runs: Sequence[NewRun]) -> list[Enqueued]:
         return await self._writer.write(lambda tx: enqueue.enqueue(tx, runs))
 
-    async def claim(self, worker: str, queues: Sequence[str], limit: int, *, idle: bool) -> Claimed:
-        return await self._writer.write(lambda tx: claim.claim(tx, worker, queues, limit, idle))
+    async def claim(
+        self,
+        worker: str,
+        queues: Sequence[str],
+        limit: int,
+        *,
+        idle: bool,
+        root: str | None = None,
+    ) -> Claimed:
+        return await self._writer.write(
+            lambda tx: claim.claim(tx, worker, queues, limit, idle, root)
+        )
 
     async def journal(self, run_id: str) -> list[Entry]:
         return await self._readers.read(lambda link: log.journal(link, run_id))

@@ -40,6 +40,15 @@ FROM lines CROSS JOIN runs r ON r.n IN (
 WHERE lines.tenant IS NOT NULL
 ORDER BY r.ready_at, r.n
 """
+# The ready runs below one run, the oldest first.
+_FAMILY = """
+WITH RECURSIVE family (id) AS (
+  VALUES (?1) UNION SELECT r.id FROM runs r JOIN family f ON r.parent = f.id
+)
+SELECT n, alone FROM runs WHERE id IN (SELECT id FROM family)
+AND queue IN (SELECT value FROM json_each(?2))
+AND state = 'queued' AND reserved_by IS NULL ORDER BY n
+"""
 _LEASE = f"""
 UPDATE runs SET state = 'running', epoch = epoch + 1, worker = ?1,
   started_at = coalesce(started_at, ?2)
@@ -47,7 +56,14 @@ WHERE n IN (SELECT value FROM json_each(?3)) RETURNING {LEASED}
 """
 
 
-def claim(tx: Transaction, worker: str, queues: Sequence[str], limit: int, idle: bool) -> Claimed:
+def claim(
+    tx: Transaction,
+    worker: str,
+    queues: Sequence[str],
+    limit: int,
+    idle: bool,
+    root: str | None = None,
+) -> Claimed:
     """See ``Store.claim``."""
     reserved = tx.all("SELECT n, state FROM runs WHERE reserved_by = ?", worker)
     if any(row["state"] == RunState.RUNNING for row in reserved):
@@ -59,7 +75,9 @@ def claim(tx: Transaction, worker: str, queues: Sequence[str], limit: int, idle:
     picked: list[int] = []
     if limit <= 0:
         return Claimed([], False)
-    for n, alone in _ready(tx.link, list(dict.fromkeys(queues)), limit):
+    wanted = list(dict.fromkeys(queues))
+    ready = _ready(tx.link, wanted, limit) if root is None else _family(tx.link, wanted, root)
+    for n, alone in ready:
         if alone:
             tx.run("UPDATE runs SET reserved_by = ? WHERE n = ?", worker, n)
             if idle and not picked:
@@ -69,6 +87,12 @@ def claim(tx: Transaction, worker: str, queues: Sequence[str], limit: int, idle:
             break
         picked.append(n)
     return Claimed(_lease(tx, worker, picked), False)
+
+
+def _family(link: sqlite3.Connection, queues: list[str], root: str) -> Iterator[Ready]:
+    """The ready runs among ``root`` and those below it."""
+    for row in link.execute(_FAMILY, (root, to_json(queues))).fetchall():
+        yield row["n"], bool(row["alone"])
 
 
 def _ready(link: sqlite3.Connection, queues: list[str], want: int) -> Iterator[Ready]:

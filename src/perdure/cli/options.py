@@ -1,0 +1,86 @@
+"""Options that many commands share, and the settings they make.
+
+Precedence: defaults < ``perdure.toml`` < ``PERDURE_*`` variables < these options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from perdure.errors import ConfigError
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from perdure.config import Config
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def settings(function: F) -> F:
+    """``--store`` and ``--config``."""
+    function = click.option(
+        "--config", "config_file", type=FILE, metavar="FILE", help="Settings file (perdure.toml)."
+    )(function)
+    return click.option(
+        "--store", metavar="URL", help="sqlite:///path or postgresql://… (PERDURE_STORE)."
+    )(function)
+
+
+def as_json(function: F) -> F:
+    """``--json``."""
+    return click.option("--json", "json_", is_flag=True, help="Print JSON.")(function)
+
+
+def worker_options(function: F) -> F:
+    """What bounds a worker."""
+    for option in (
+        click.option(
+            "--drain", metavar="TIME", help="How long SIGTERM lets effects finish, e.g. 30s."
+        ),
+        click.option(
+            "--max-attempt", metavar="TIME", help="Park a run between two effects at this age."
+        ),
+        click.option("--concurrency", type=int, metavar="N", help="Runs executed at a time."),
+    ):
+        function = option(function)
+    return function
+
+
+def server_options(function: F) -> F:
+    """Where to listen."""
+    for option in (
+        click.option(
+            "--insecure", is_flag=True, default=None, help="Serve other hosts without any API key."
+        ),
+        click.option("--port", type=int, metavar="N", help="Port; 0 takes a free one."),
+        click.option("--host", metavar="ADDRESS", help="Address to listen on (127.0.0.1)."),
+    ):
+        function = option(function)
+    return function
+
+
+def load(config_file: Path | None, store: str | None = None, **flags: Any) -> Config:
+    """The settings. ``flags``: ``section__key=value``. Raises ConfigError."""
+    from perdure.config import load as load_config
+
+    dotted = {name.replace("__", ".", 1): value for name, value in flags.items()}
+    return load_config(config_file, flags={"store.url": store, **dotted})
+
+
+def duration(text: str | None, option: str) -> timedelta | None:
+    """An option's value as a duration. Raises ConfigError naming the option."""
+    from perdure.config import duration as read
+
+    if text is None:
+        return None
+    try:
+        return read(text)
+    except ValueError as error:
+        raise ConfigError(f"{option}: {error}") from None

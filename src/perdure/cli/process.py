@@ -1,0 +1,242 @@
+"""What a process of Perdure consists of, made from the settings in one place: store, blobs, capture
+of model calls, worker, crash points, signals. ``dev``, ``serve``, ``worker`` and ``run`` use it.
+
+Signals: the first SIGTERM or SIGINT asks to finish, a second one ends the process within seconds,
+whatever agent code is doing: what it leased goes on elsewhere from its journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import FrameType
+
+from perdure.cli.strays import Strays
+from perdure.config import Config
+from perdure.errors import ConfigError, SchemaOutdated, StoreUnavailable
+from perdure.runtime.agent import Agent
+from perdure.runtime.worker import Worker, WorkerSettings
+from perdure.store import Store, make_store
+from perdure.store.blobs import FileBlobs
+from perdure.testing import crash
+
+log = logging.getLogger("perdure")
+
+HURRY = 2.0  # seconds that a second signal leaves for giving leases back
+UNWIND = 15.0  # seconds on top of the drain time, after which a process leaves stuck code behind
+THREADS = 1.0  # seconds that threads of effects get to end by themselves
+LEVELS = ("debug", "info", "warning", "error")
+
+
+def prepare(config: Config) -> None:
+    """Logging and crash points. Raises ConfigError."""
+    level = config.log.level.lower()
+    if level not in LEVELS:
+        raise ConfigError(
+            f"log.level = {config.log.level!r} is no level.", hint=f"One of: {', '.join(LEVELS)}"
+        )
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.WARNING,
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+    )
+    logging.getLogger("perdure").setLevel(level.upper())
+    if config.testing.crash:
+        crash.arm(config.testing.crash)
+
+
+# -- the store ------------------------------------------------------------------------------------
+
+
+async def upgrade_embedded(config: Config) -> None:
+    """An SQLite file is made, and brought to this Perdure's schema, by whoever uses it. A server's
+    schema is the operator's business (``perdure db upgrade``). Raises SchemaNewer."""
+    if not config.store.url.startswith("sqlite:"):
+        return
+    store = make_store(config.store.url)
+    await store.open(check=False)
+    try:
+        version, needed = await store.schema()
+        if version != needed:
+            for name in await store.upgrade():
+                log.info("Schema: %s", name)
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def open_store(config: Config, *, create: bool = False) -> AsyncIterator[Store]:
+    """The store, open. ``create``: see :func:`upgrade_embedded`; otherwise a database that is not
+    there is an error that says so."""
+    if create:
+        await upgrade_embedded(config)
+    store = make_store(config.store.url)
+    try:
+        await store.open()
+    except SchemaOutdated as error:
+        if config.store.url.startswith("sqlite:") and "version" not in error.detail:
+            raise StoreUnavailable(
+                error.message,
+                hint="Name the right one (--store, PERDURE_STORE); `perdure dev` and `perdure run` "
+                "make a new one.",
+            ) from None
+        raise
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+# -- the worker -----------------------------------------------------------------------------------
+
+
+def make_worker(
+    config: Config, store: Store, agents: Mapping[str, Agent], *, root: str | None = None
+) -> Worker:
+    """A worker over an unopened or open store. ``root``: it claims this run and its children."""
+    settings = WorkerSettings(
+        concurrency=config.worker.concurrency,
+        lease=config.worker.lease,
+        max_attempt=config.worker.max_attempt,
+        drain=config.worker.drain,
+    )
+    return Worker(store, FileBlobs(blob_folder(config)), agents, settings, root=root)
+
+
+def blob_folder(config: Config) -> Path:
+    """Absolute, so that a later chdir of the agent does not lead to another folder."""
+    return Path(os.path.abspath(config.blob_folder()))
+
+
+@asynccontextmanager
+async def capturing(config: Config, worker: Worker) -> AsyncIterator[None]:
+    """Model calls are caught while this is open, proven by a call through each HTTP library (T2).
+    Nothing with ``gateway.capture = false``. Raises ConfigError where capture does not hold."""
+    if not config.gateway.capture:
+        yield
+        return
+    from perdure.core.retry import RetryPolicy
+    from perdure.gateway import Capture, Providers, RetrySettings, install, uninstall
+    from perdure.gateway.probe import prove
+
+    policy = RetrySettings().policy
+    retries = RetrySettings(
+        policy=RetryPolicy(
+            attempts=config.gateway.attempts,
+            base=policy.base,
+            factor=policy.factor,
+            cap=policy.cap,
+        ),
+        total=config.gateway.budget,
+    )
+    capture = Capture(Providers(config.gateway.providers), retries)
+    install(capture)
+    try:
+        libraries = await prove()
+        log.debug("Model calls are captured under %s.", ", ".join(libraries))
+        # The proof's own calls are no strays.
+        capture.strays = Strays(worker.runtime, strict=config.gateway.strict)
+        yield
+    finally:
+        uninstall()
+
+
+# -- signals and the end --------------------------------------------------------------------------
+
+
+class Stop:
+    """What SIGTERM and SIGINT ask for. ``asked`` is set by the first, ``again`` by the second."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.again = asyncio.Event()
+        self.number: int | None = None  # the last signal's
+        self.limit = 0.0  # seconds from the first signal on; 0: none
+        self._told = 0
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell makes of a process that a signal ended."""
+        return 128 + (self.number or 0)
+
+    def bound(self, worker: Worker | None) -> None:
+        """A first signal, too, ends the process for certain: a while after the drain time."""
+        if worker is not None:
+            self.limit = worker.settings.drain.total_seconds() + UNWIND
+
+    def listen(self) -> None:
+        """Take SIGTERM and SIGINT."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.told(number)
+
+    def told(self, number: int) -> None:
+        """From a signal handler, which may interrupt anything."""
+        self.number = number
+        self._told += 1
+        if self._told == 1:
+            self._loop.call_soon_threadsafe(self.asked.set)
+            if self.limit:
+                self._leave_in(self.limit)
+        elif self._told == 2:
+            self._loop.call_soon_threadsafe(self.again.set)
+            # Agent code may block the loop itself, or hold threads that never end.
+            self._leave_in(HURRY)
+        else:
+            leave(self.exit_code)
+
+    def _leave_in(self, seconds: float) -> None:
+        timer = threading.Timer(seconds, leave, args=(self.exit_code,))
+        timer.daemon = True
+        timer.start()
+
+
+async def drain(worker: Worker, stop: Stop) -> None:
+    """End the worker's attempts between two effects; at once when told again."""
+    draining = asyncio.ensure_future(worker.drain())
+    again = asyncio.ensure_future(stop.again.wait())
+    try:
+        await asyncio.wait({draining, again}, return_when=asyncio.FIRST_COMPLETED)
+        if draining.done():
+            draining.result()
+            return
+        draining.cancel()
+        await worker.stop()
+    finally:
+        again.cancel()
+
+
+def leave(code: int) -> None:
+    """End the process now, whatever its threads do."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass  # nobody reads it any more
+    os._exit(code)
+
+
+def run_process(main: Callable[[Stop], Awaitable[int]]) -> int:
+    """Run ``main`` on an event loop of its own; returns its exit code. Threads of effects that do
+    not end cannot keep the process."""
+
+    async def whole() -> int:
+        code = await main(Stop())
+        loop = asyncio.get_running_loop()
+        threads = asyncio.ensure_future(loop.shutdown_default_executor())
+        _, left = await asyncio.wait({threads}, timeout=THREADS)
+        if left:
+            leave(code)
+        return code
+
+    return asyncio.run(whole())
