@@ -35,13 +35,15 @@ class Breach:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``breach``: the body is what had arrived when the stream broke."""
+    """``streamed``: it was asked for as a stream. ``breach``: the body is what had arrived when
+    the stream broke. ``format`` is the wire format's name; "" for what no provider said."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
     streamed: bool = False
     breach: Breach | None = None
+    format: str = ""
 
     def encode(self) -> bytes:
         """As codec bytes."""
@@ -52,6 +54,8 @@ class Answer:
             doc["base64"] = b64encode(self.body).decode()
         if self.streamed:
             doc["streamed"] = True
+        if self.format:
+            doc["format"] = self.format
         if self.breach is not None:
             doc["breach"] = {"error": self.breach.error, "message": self.breach.message}
         return codec.encode(doc, what="model's answer")
@@ -71,6 +75,7 @@ class Answer:
             body,
             bool(doc.get("streamed")),
             None if breach is None else Breach(breach["error"], breach["message"]),
+            doc.get("format", ""),
         )
 
 

@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from perdure.core.ports import Boundary, Calls
-from perdure.errors import PerdureError
+from perdure.errors import Diverged, PerdureError
 from perdure.gateway.answer import Answer
 from perdure.gateway.exchange import Exchange, Line, Served
-from perdure.gateway.formats import Format
+from perdure.gateway.formats import Format, Question
 from perdure.gateway.providers import Providers
 from perdure.gateway.refusal import refuse_error
 from perdure.gateway.retries import RetrySettings
@@ -107,7 +107,22 @@ class Capture:
         try:
             ticket = await line.ask(asked)
             if not ticket.live:
-                return Served(Answer.decode(ticket.value))
+                return Served(_replay(call, asked, Answer.decode(ticket.value)))
             return await Exchange(self, call.wire, call.host, asked, ticket, line).serve()
         except PerdureError as error:
             return Served(refuse_error(call.wire, error))
+
+
+def _replay(call: Call, asked: Question, answer: Answer) -> Answer:
+    """A recorded answer, if whoever asks can read it: rule K7 may reuse the answer to a question
+    that changed, but not where the agent changed its provider's API or began to stream."""
+    if answer.status >= 400 or (
+        answer.format == call.wire.name and answer.streamed == asked.streamed
+    ):
+        return answer
+    was = f"a {'streamed' if answer.streamed else 'whole'} {answer.format} answer"
+    now = f"a {'streamed' if asked.streamed else 'whole'} {call.wire.name} one"
+    raise Diverged(
+        f"{asked.name}: {was} is recorded at this place, and the agent now asks for {now}.",
+        hint="Let the run end on the code that began it, or fork it before this call.",
+    )

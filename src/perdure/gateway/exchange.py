@@ -183,7 +183,7 @@ class Exchange:
         while (chunk := await incoming.read()) is not None:
             chunks.append(chunk)
         await incoming.close()
-        answer = Answer(incoming.status, kept(incoming.headers), b"".join(chunks))
+        answer = self._answer(incoming, b"".join(chunks))
         if answer.status < 400:
             return answer
         return _Failure(
@@ -209,7 +209,7 @@ class Exchange:
             await incoming.close()
             body = b"".join(opening)
             return _Failure(
-                Answer(incoming.status, kept(incoming.headers), body, streamed=True),
+                self._answer(incoming, body),
                 severity_in_stream(watch.error),
                 retry_after({}, body, self._capture.now()),
                 f"error in the stream: {watch.error.get('type') or watch.error.get('code')}",
@@ -219,8 +219,7 @@ class Exchange:
     def _hand_over(self, stream: _Stream) -> Served:
         channel = self._line.channel()
         self._line.pump(lambda: self._pump(stream, channel))
-        incoming = stream.incoming
-        return Served(Answer(incoming.status, kept(incoming.headers), b"", True), channel)
+        return Served(self._answer(stream.incoming, b""), channel)
 
     async def _pump(self, stream: _Stream, channel: Channel) -> None:
         """Carries the stream to its end, records it, then tells the consumer of the end."""
@@ -286,8 +285,11 @@ class Exchange:
             body.append(piece)
             held.append(piece)
             self._tell(watch.feed(piece))
-        headers = kept(incoming.headers)
-        return held, Answer(incoming.status, headers, b"".join(body), True, breach)
+        return held, self._answer(incoming, b"".join(body), breach)
+
+    def _answer(self, incoming: Incoming, body: bytes, breach: Breach | None = None) -> Answer:
+        streamed, wire = self._asked.streamed, self._wire.name
+        return Answer(incoming.status, kept(incoming.headers), body, streamed, breach, wire)
 
     def _tell(self, words: str) -> None:
         if words:

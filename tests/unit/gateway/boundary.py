@@ -90,7 +90,7 @@ class Replayed:
 class MemoryRun:
     """A boundary. ``recorded``: tickets of an earlier attempt to replay. ``disk``: an event that
     must be set before anything is durable. ``lost``: raised where something should be recorded.
-    ``refusal``: raised by requests."""
+    ``refusal``: raised by requests. ``reuse``: what is recorded answers whatever is asked."""
 
     run_id = "run_1"
     agent = "agent"
@@ -103,6 +103,7 @@ class MemoryRun:
         self.writing = asyncio.Event()  # a record waits for the disk
         self.lost: Exception | None = None
         self.refusal: Exception | None = None
+        self.reuse = False
         self.closed = threading.Event()
         self.pumps: list[asyncio.Task[None] | threading.Thread] = []
 
@@ -111,7 +112,7 @@ class MemoryRun:
         if self.refusal is not None:
             raise self.refusal
         for ticket in self.unread:
-            if (ticket.name, ticket.digest) == (name, digest):
+            if self.reuse or (ticket.name, ticket.digest) == (name, digest):
                 self.unread.remove(ticket)
                 return Replayed(ticket)
         ticket = MemoryTicket(self, name, digest, streamed)

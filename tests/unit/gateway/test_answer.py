@@ -9,7 +9,7 @@ from perdure.gateway.answer import Answer, Breach, kept
 @pytest.mark.parametrize("body", [b"", b"{}", "ü".encode(), b"\xff\x00", b"\x00", b'"\\u0000"'])
 @pytest.mark.parametrize("breach", [None, Breach("ReadError", "gone")])
 def test_round_trip(body: bytes, breach: Breach | None) -> None:
-    answer = Answer(200, (("content-type", "x"),), body, True, breach)
+    answer = Answer(200, (("content-type", "x"),), body, True, breach, "openai.chat")
     assert Answer.decode(answer.encode()) == answer
 
 

@@ -400,3 +400,31 @@ async def test_a_request_that_cannot_be_sent_is_not_tried_again(time: FakeTime) 
     assert answer.status_code == 400
     assert "Illegal header value" in answer.text
     assert time.slept == []
+
+
+async def test_a_changed_question_may_be_answered_but_not_in_another_language(
+    capture: gateway.Capture, sim: ProviderSimulator
+) -> None:
+    run = MemoryRun()
+    answer = await perform(run, claude)
+
+    second = run.again()
+    second.reuse = True
+    async with anthropic.AsyncAnthropic(api_key=KEY) as client:
+        with second.running():
+            other = await client.messages.create(
+                model="claude-y", max_tokens=5, messages=[{"role": "user", "content": "Else?"}]
+            )
+    assert other.to_json() == answer
+
+    third = run.again()
+    third.reuse = True
+    with pytest.raises(openai.ConflictError, match=r"whole anthropic.messages .* openai.chat"):
+        await perform(third, gpt)
+
+    fourth = run.again()
+    fourth.reuse = True
+    async with anthropic.AsyncAnthropic(api_key=KEY) as client:
+        with fourth.running(), pytest.raises(anthropic.ConflictError, match=r"whole .* streamed"):
+            await client.messages.create(model="claude-x", max_tokens=50, stream=True, **ASKED)
+    assert sim.counts().started == 1

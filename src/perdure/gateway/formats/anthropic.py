@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from perdure.gateway.formats.base import CONTENT, END, PREAMBLE, Format, Sign, read_json, sse
+from perdure.gateway.formats.base import CONTENT, END, PREAMBLE, Format, Sign, read_json
 from perdure.gateway.sse import Event
 
 # docs.claude.com, "Errors".
@@ -70,6 +70,5 @@ MESSAGES = Format(
     headers=("anthropic-beta",),
     judge=judge,
     error=error,
-    error_event=lambda status, words: sse(error(status, words), "error"),
     simplify=drop_cache_control,
 )

@@ -79,7 +79,6 @@ class Format:
     streams: frozenset[str] | None = None
     judge: Callable[[Event], Sign] | None = None
     error: Callable[[int, str], Any] = field(default=lambda status, words: {"message": words})
-    error_event: Callable[[int, str], bytes] | None = None
     simplify: Callable[[dict[str, Any]], None] | None = None
 
     def ask(self, provider: str, path: str, headers: Mapping[str, str], body: bytes) -> Question:
@@ -151,9 +150,3 @@ def read_json(event: Event) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         return {}
     return data if isinstance(data, dict) else {}
-
-
-def sse(data: Any, event: str | None = None) -> bytes:
-    """One server-sent event."""
-    head = f"event: {event}\n".encode() if event else b""
-    return head + b"data: " + orjson.dumps(data) + b"\n\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from perdure.gateway.formats.base import Format, Sign, read_json, sse
+from perdure.gateway.formats.base import Format, Sign, read_json
 from perdure.gateway.sse import Event
 
 # google.rpc.Code names for HTTP statuses.
@@ -51,5 +51,4 @@ GENERATE = Format(
     streams=_STREAMS,
     judge=judge,
     error=error,
-    error_event=lambda status, words: sse(error(status, words)),
 )

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from perdure.gateway.formats.base import CONTENT, END, PREAMBLE, Format, Sign, read_json, sse
+from perdure.gateway.formats.base import CONTENT, END, PREAMBLE, Format, Sign, read_json
 from perdure.gateway.sse import Event
 
 # How an answer is billed, cached, filed or watched over, not what it is. The OpenAI Agents SDK
@@ -89,12 +89,6 @@ def error(status: int, words: str) -> dict[str, Any]:
     return {"error": {"message": words, "type": kind, "param": None, "code": None}}
 
 
-def _response_error(status: int, words: str) -> bytes:
-    code = _ERROR_TYPES.get(status, "server_error")
-    data = {"type": "error", "code": code, "message": words, "param": None, "sequence_number": 0}
-    return sse(data, "error")
-
-
 CHAT = Format(
     "openai.chat",
     re.compile(_AZURE + r"/chat/completions$"),
@@ -103,7 +97,6 @@ CHAT = Format(
     lists=("messages",),
     judge=judge_chat,
     error=error,
-    error_event=lambda status, words: sse(error(status, words)),
 )
 RESPONSES = Format(
     "openai.responses",
@@ -113,7 +106,6 @@ RESPONSES = Format(
     lists=("input",),
     judge=judge_responses,
     error=error,
-    error_event=_response_error,
 )
 EMBEDDINGS = Format(
     "openai.embeddings", re.compile(_AZURE + r"/embeddings$"), neutral=_NEUTRAL, error=error
@@ -124,7 +116,6 @@ COMPLETIONS = Format(
     neutral=_NEUTRAL,
     judge=judge_chat,
     error=error,
-    error_event=lambda status, words: sse(error(status, words)),
 )
 PLAIN = Format(
     "openai.plain",
