@@ -14,6 +14,11 @@ def child(path: str, index: int | str) -> str:
     return f"{path}/{index}"
 
 
+def under(path: str, branch: str) -> bool:
+    """Whether ``path`` is ``branch`` or was forked from it."""
+    return path == branch or not branch or path.startswith(branch + "/")
+
+
 def stable(path: str) -> str:
     """The part of a branch's name that every attempt agrees on: indexes given by arrival are left
     out, so that siblings who come in another order are still recognised by what they ask."""
@@ -28,15 +33,16 @@ def continues(later: str, earlier: str) -> bool:
     True for the branch itself, for the branch it was forked from (which joins it), and for a
     later round at the place where the two paths part.
     """
-    if later == earlier or later == "" or earlier.startswith(later + "/"):
+    if under(earlier, later):
         return True
     for a, b in zip(later.split("/"), earlier.split("/"), strict=False):
         if a == b:
             continue
-        name_a, _, round_a = a.rpartition("#")
+        name_a, sign, round_a = a.rpartition("#")
         name_b, _, round_b = b.rpartition("#")
         return (
-            name_a == name_b
+            sign == "#"  # two siblings told apart by arrival know nothing of each other
+            and name_a == name_b
             and round_a.isdigit()
             and round_b.isdigit()
             and int(round_a) > int(round_b)

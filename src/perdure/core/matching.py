@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
-from perdure.core.branch import continues, stable
+from perdure.core.branch import continues, stable, under
 from perdure.core.digest import effect_key
 from perdure.core.record import Entry, EntryState, Kind, Promise
 
@@ -77,18 +77,20 @@ class Journal:
         Failures the agent did not go on after are left out, as if void (F1).
         """
         self._changed = changed
-        kept = _without_open_failures(list(entries))
+        self._recorded: dict[_Identity, set[int]] = {}
+        self._next: dict[_Identity, int] = {}
+        self._after: dict[tuple[bytes, str], bytes] = {}
+        self._unsure = 0
+        self._read_anew(_without_open_failures(list(entries)))
+
+    def _read_anew(self, kept: list[Entry]) -> None:
         self._unread: dict[bytes, Entry] = {entry.key: entry for entry in kept}
         self._here: dict[_Identity, deque[Entry]] = {}
         self._anywhere: dict[tuple[bytes, str, str, bytes], deque[Entry]] = {}
         self._places: dict[_Place, list[Entry]] = {}
         self._children: dict[bytes, list[Entry]] = {}
-        self._recorded: dict[_Identity, set[int]] = {}
-        self._next: dict[_Identity, int] = {}
-        self._after: dict[tuple[bytes, str], bytes] = {}
-        self._unsure = 0
         for entry in kept:
-            identity = (entry.scope, stable(entry.branch), entry.kind, entry.name, entry.digest)
+            identity = _identity(entry)
             self._here.setdefault(identity, deque()).append(entry)
             loose = (entry.scope, entry.kind, entry.name, entry.digest)
             self._anywhere.setdefault(loose, deque()).append(entry)
@@ -143,6 +145,36 @@ class Journal:
         """The agent saw the result of ``key`` in this branch: what it requests next there
         comes after it (K4)."""
         self._after[scope, branch] = key
+
+    def withdrawn(
+        self, scope: bytes, branch: str, kind: str, name: str, digest: bytes, occurrence: int
+    ) -> None:
+        """A request was taken back before it had an outcome; it will be made again."""
+        identity = (scope, stable(branch), kind, name, digest)
+        self._recorded.get(identity, set()).discard(occurrence)
+        self._next[identity] = min(self._next.get(identity, 0), occurrence)
+
+    def again(self, entries: Iterable[Entry], branch: str) -> None:
+        """What was requested in ``branch`` and below will be requested once more from its
+        beginning, because a framework starts that part of the agent over. ``entries``, the run's
+        whole journal by now, answer it like the first time."""
+        kept = _without_open_failures(list(entries))
+        elsewhere: set[bytes] = set()
+        back: list[Entry] = []
+        for entry in kept:  # an effect is requested before what is requested inside it
+            mine = under(entry.branch, branch) if not entry.scope else entry.scope not in elsewhere
+            if not mine:
+                elsewhere.add(entry.key)
+            if mine or entry.key in self._unread:
+                back.append(entry)
+            if mine:
+                self._next.pop(_identity(entry), None)
+        self._after = {
+            (scope, path): key
+            for (scope, path), key in self._after.items()
+            if (not under(path, branch) if not scope else scope in elsewhere)
+        }
+        self._read_anew(back)
 
     def _new(
         self, scope: bytes, branch: str, kind: str, name: str, digest: bytes, after: bytes
@@ -204,6 +236,10 @@ class Journal:
                 descendant = inside.pop()
                 if self._unread.pop(descendant.key, None) is not None:
                     inside.extend(self._children.get(descendant.key, ()))
+
+
+def _identity(entry: Entry) -> _Identity:
+    return (entry.scope, stable(entry.branch), entry.kind, entry.name, entry.digest)
 
 
 def _may_have_touched_the_world(entry: Entry) -> bool:

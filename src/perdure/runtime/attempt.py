@@ -22,12 +22,13 @@ import orjson
 from perdure import codec
 from perdure.codec import BLOB
 from perdure.core import crash
-from perdure.core.branch import continues
+from perdure.core.branch import continues, under
 from perdure.core.guard import Guard
 from perdure.core.matching import Journal, Match, Verdict
 from perdure.core.ports import Ticket, current_boundary
 from perdure.core.record import Entry, EntryState, Kind, Promise, Record, RecordType
 from perdure.errors import BoundaryError, LoopGuard, Parked
+from perdure.runtime.flight import Flight
 from perdure.runtime.place import Place
 from perdure.runtime.pumps import Pumps
 from perdure.runtime.ticket import Live, Recorded, node
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("perdure.attempt")
 
 UNSURE_SECONDS = 1.0  # without any replayed answer, before a change of the agent is believed
+THREAD_SECONDS = 0.5  # a root that waits for its threads is not waited for by them any longer
 STRAGGLER_SECONDS = 10.0  # tasks that swallow cancellation this long are left behind
 
 
@@ -85,13 +87,17 @@ class Attempt:
         self.added = False  # an entry was recorded
         self.activity = 0
         self.entries = 0
+        # Told of each request whether it goes out: adapters stream only what is new (E1).
+        self.on_request: Callable[[Place, bool], None] | None = None
         self._inside = False  # the agent's code is on the stack
+        self._left = asyncio.Event()  # and set when it is no more
         self._hop_due = False
         self._announced = False
-        self._open: set[Live] = set()
-        self._quiet = asyncio.Event()
+        self._last_row: asyncio.Future[None] | None = None
+        self._flight = Flight()
+        self._over = False  # the agent is through; what it left behind starts nothing more
         self._failures: dict[bytes, tuple[bytes, str]] = {}
-        self._named: dict[str, Place] = {}
+        self._named: dict[tuple[bytes, str], Place] = {}
         self._nodes: set[bytes] = set()
         self._closer: asyncio.Task[None] | None = None
         self._unsure: list[asyncio.Future[None]] = []
@@ -108,14 +114,31 @@ class Attempt:
 
     @property
     def open_effects(self) -> int:
-        return len(self._open)
+        return len(self._flight)
 
-    def named_place(self, name: str) -> Place:
-        """The branch a framework names itself."""
-        place = self._named.get(name)
+    def named_place(self, name: str, around: Place | None = None) -> Place:
+        """The branch a framework names itself, in the effect that ``around`` is in."""
+        scope = around.scope if around is not None else b""
+        place = self._named.get((scope, name))
         if place is None:
-            place = self._named[name] = Place(self, b"", name, None, name=name)
+            place = Place(
+                self, scope, name, None, name=name,
+                once=around is not None and around.once,
+                effect=around.effect if around is not None else None,
+            )  # fmt: skip
+            self._named[scope, name] = place
         return place
+
+    async def again(self, branch: str) -> None:
+        """A framework is about to start the code of ``branch`` over from its beginning: what it
+        requested there is answered from the journal once more."""
+        if self._last_row is not None:
+            await asyncio.shield(self._last_row)
+        entries = await self.runtime.persist(lambda: self.runtime.store.journal(self.run_id))
+        self.journal.again(entries, branch)
+        for scope, name in list(self._named):
+            if scope or under(name, branch):
+                del self._named[scope, name]
 
     # -- the boundary -------------------------------------------------------------------------
 
@@ -134,8 +157,8 @@ class Attempt:
         while place.barrier is not None:
             barrier, place.barrier = place.barrier, None
             await asyncio.shield(barrier)
-        if self.closing is not None:
-            await self.block(foreign)
+        if self._may_not_start(place):
+            await self.block(foreign, place)
         if foreign and self._raise_cancel_in_thread:
             self._raise_cancel_in_thread = False
             raise Parked("the run was cancelled")
@@ -144,7 +167,7 @@ class Attempt:
             self.guard.admit(kind, name, digest)
         except LoopGuard as error:
             self.close(Ending.FAIL, error=error)
-            await self.block(foreign)
+            await self.block(foreign, place)
         if self._failures:
             self._went_on(place)
         match = self.journal.request(place.scope, place.path, kind, name, digest)
@@ -154,8 +177,13 @@ class Attempt:
             self._moved()
             recorded = await self._recorded(place, match, kind, name, foreign)
             if recorded is not None:
+                if self.on_request is not None:
+                    self.on_request(place, False)
                 return recorded
-        return await self._go_live(place, match, kind, name, digest, promise, streamed, foreign)
+        live = await self._go_live(place, match, kind, name, digest, promise, streamed, foreign)
+        if self.on_request is not None:
+            self.on_request(place, True)
+        return live
 
     async def _when_sure(
         self, place: Place, kind: str, name: str, digest: bytes, foreign: bool
@@ -172,8 +200,8 @@ class Attempt:
                 sure = True
             finally:
                 self.journal.reconsider()
-            if self.closing is not None:
-                await self.block(foreign)
+            if self._may_not_start(place):
+                await self.block(foreign, place)
             match = self.journal.request(place.scope, place.path, kind, name, digest, sure=sure)
             if match.verdict is not Verdict.UNSURE:
                 return match
@@ -202,7 +230,7 @@ class Attempt:
                     ),
                 ),
             )
-            await self.block(foreign)
+            await self.block(foreign, place)
         if match.verdict is Verdict.INTENT:
             return None  # whoever asked looks at ``Live.intended`` and decides by its promise
         if match.verdict is Verdict.ABANDONED:
@@ -237,18 +265,18 @@ class Attempt:
         if not self.runtime.may_start.is_set():
             # Without its lock a worker might be presumed dead: it starts nothing (L5).
             await self.runtime.may_start.wait()
-            if self.closing is not None:
-                await self.block(foreign)
+            if self._may_not_start(place):
+                await self.block(foreign, place)
         if self.entries >= self.policy.max_entries:
             self.close(Ending.PARK, waits=(_entries_limit(self.policy.max_entries),))
-            await self.block(foreign)
+            await self.block(foreign, place)
         self.tried = True
         self.replaying = False
         ticket = Live(self, place, match, kind, name, digest, promise)
         if match.verdict is Verdict.INTENT and match.entry is not None:
             ticket.intended = match.entry
             ticket.intended_value = await self.fetch(match.entry)
-        self._open.add(ticket)
+        self._flight.begin(ticket)
         if streamed:
             ticket.released = place.barrier = self.loop.create_future()
         if kind == Kind.TOOL and promise != Promise.ONCE and ticket.intended is None:
@@ -265,11 +293,31 @@ class Attempt:
         time it was given then (and a little for slow timers), it goes out after all."""
         await asyncio.sleep(entry.took_ms / 1000 * 1.1 + 0.1)
 
-    async def block(self, foreign: bool) -> None:
+    def _may_not_start(self, place: Place) -> bool:
+        if self._over:
+            return True
+        # A ``once`` that was begun is finished: nothing parks inside it (P4).
+        finishing = place.once and self.closing in (Ending.PARK, Ending.HOP) and not self.cutting
+        return self.closing is not None and not finishing
+
+    async def block(self, foreign: bool, place: Place) -> None:
         """A boundary of a closing attempt never returns: the agent is unwound meanwhile."""
+        self._flight.rest(place.effect)
         if foreign:
+            await self.until_thread_may_go()
             raise Parked("the attempt is over")
         await self.loop.create_future()
+
+    async def until_thread_may_go(self) -> None:
+        """An exception out of one thread makes a framework cancel the thread's siblings: not while
+        their effects in flight are still to be recorded (C1). Where the root is a task the thread
+        waits until that is unwound, so that the framework never sees a failure at all."""
+        await self.until_cutting()
+        if self._inside and not self.agent.sync:
+            try:
+                await asyncio.wait_for(self._left.wait(), THREAD_SECONDS)
+            except TimeoutError:
+                pass
 
     def refuse_loop_thread(self, what: str) -> None:
         """Raises BoundaryError where blocking would block the event loop itself."""
@@ -291,7 +339,7 @@ class Attempt:
         if record.type == RecordType.ENTRY:
             self.added = True
             self.entries += 1
-        future = self.runtime.recorder.append(self, record)
+        future = self._last_row = self.runtime.recorder.append(self, record)
         future.add_done_callback(_retrieve)
         return future
 
@@ -358,26 +406,22 @@ class Attempt:
 
     def ended(self, ticket: Live) -> None:
         """A live effect is closed."""
-        self._open.discard(ticket)
+        self._flight.end(ticket)
         self.activity += 1
         if ticket.released is not None and not ticket.released.done():
             ticket.released.set_result(None)
-        if self._open:
+        if self.open_effects:
             crash.reach(crash.Point.SIBLING_IN_FLIGHT)
-        elif self.closing is not None:
-            self._quiet.set()
         if self._hop_due:
             self.close(Ending.HOP)
         self.waiting.consider()
 
     def suspend(self, ticket: Live) -> None:
         """It waits: that is no effect in flight."""
-        self._open.discard(ticket)
-        if not self._open and self.closing is not None:
-            self._quiet.set()
+        self._flight.suspend(ticket)
 
     def resume(self, ticket: Live) -> None:
-        self._open.add(ticket)
+        self._flight.resume(ticket)
         self.activity += 1
 
     async def fetch(self, entry: Entry) -> bytes:
@@ -432,8 +476,6 @@ class Attempt:
             return
         self.closing = ending
         self.waits, self.error = waits, error
-        if not self._open:
-            self._quiet.set()
         if self._closer is not None:
             self._closer.cancel()
         self._closer = self.loop.create_task(self._unwind(within))
@@ -481,21 +523,28 @@ class Attempt:
         if self.closing in (Ending.PARK, Ending.HOP):
             try:
                 limit = None if within is None else max(within.total_seconds(), 0)
-                await asyncio.wait_for(self._quiet.wait(), limit)
+                await asyncio.wait_for(self._flight.over(), limit)
             except TimeoutError:
                 pass
             crash.reach(crash.Point.WHILE_PARKING)
+            for ticket in self._flight.resting():
+                ticket.put_down()
         self.cutting = True
-        self.waiting.interrupt()
         for future in self._until_cutting:
             if not future.done():
                 future.set_result(None)
+        threads = self.loop.create_task(self._interrupt_threads())
         pause = 0.0
         while self._inside:
             if self.task is not None and not self.agent.sync:
                 self.task.cancel()
             await asyncio.sleep(pause)
             pause = min(pause + 0.001, 0.05)
+        await threads
+
+    async def _interrupt_threads(self) -> None:
+        await self.until_thread_may_go()
+        self.waiting.interrupt()
 
     # -- performing ---------------------------------------------------------------------------
 
@@ -519,17 +568,38 @@ class Attempt:
             return await self.agent.invoke(self, value)
         finally:
             self._inside = False
+            self._left.set()
             current_boundary.reset(token)
             if self.cutting:
                 self._swallow_cancellation()
                 await self._end_stragglers()
                 raise Parked(str(self.closing))
 
-    async def finish(self) -> None:
-        """Wait for what still runs after the agent is through: the pumps of its streams."""
+    async def finish(self, *, failed: bool = False) -> None:
+        """Wait for what still runs after the agent is through: its streams' pumps (C8), and
+        effects in flight that it turned away from (C3). Where it failed they are waited for as
+        long as they take, because the next attempt would repeat them."""
+        self._over = True
         if self._closer is not None and not self.cutting:
             self._closer.cancel()
+        if self.open_effects and self.closing is not Ending.LOST:
+            await self._flown(failed)
         await self.pumps.ended()
+        if any(t is not self.task and not t.done() for t in self.tasks):
+            await self._end_stragglers()
+
+    async def _flown(self, failed: bool) -> None:
+        over = self.loop.create_task(self._flight.over())
+        cutting = self.loop.create_task(self.until_cutting())
+        try:
+            if failed:
+                await asyncio.wait({over, cutting}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({over}, timeout=STRAGGLER_SECONDS)
+            if not over.done():
+                log.warning("run %s: %d effects did not end", self.run_id, self.open_effects)
+        finally:
+            over.cancel()
+            cutting.cancel()
 
     def _swallow_cancellation(self) -> None:
         assert self.task is not None

@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, ParamSpec, TypeVar, cast, get_type_hints, overload
+from typing import Any, ParamSpec, Protocol, TypeVar, cast, get_type_hints, overload
 
 import orjson
 
@@ -56,6 +56,49 @@ class Declared:
             raise BoundaryError("reconcile= goes with effect='once'")
         if self.name is not None and ("\0" in self.name or not self.name):
             raise BoundaryError("a step's or tool's name is a non-empty string without NUL")
+
+
+class Values(Protocol):
+    """How what an effect returns becomes bytes and comes back (K8)."""
+
+    def encode(self, value: Any) -> bytes: ...
+
+    def decode(self, data: bytes) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ByAnnotation:
+    """The closed codec, led by a function's return annotation."""
+
+    annotation: Any
+    name: str
+
+    def encode(self, value: Any) -> bytes:
+        return codec.encode(value, self.annotation, what=f"result of {self.name!r}")
+
+    def decode(self, data: bytes) -> Any:
+        return codec.decode(data, self.annotation, what=f"result of {self.name!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a step or tool. ``content`` is the digest of what shapes its answer (K5).
+
+    ``control`` are exceptions by which a framework breaks off a body to ask for it again later
+    (LangGraph's ``interrupt()``): no outcome, so nothing is recorded of the call.
+    """
+
+    declared: Declared
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    values: Values
+    content: bytes
+    control: tuple[type[BaseException], ...] = ()
+
+    @property
+    def name(self) -> str:
+        return cast("str", self.declared.name)
 
 
 def declare(
@@ -163,6 +206,12 @@ def wrap(function: Callable[..., Any], declared: Declared) -> Any:
         returns = get_type_hints(function).get("return")
     except Exception:  # a forward reference only a type checker can follow
         returns = None
+    values = ByAnnotation(returns, cast("str", declared.name))
+
+    def this(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        content = digest(canonical([args, kwargs]))
+        return Call(declared, function, args, kwargs, values, content)
+
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)
@@ -170,7 +219,7 @@ def wrap(function: Callable[..., Any], declared: Declared) -> Any:
             place = current_boundary.get()
             if place is None:
                 return await function(*args, **kwargs)
-            return await perform(cast("Place", place), declared, function, args, kwargs, returns)
+            return await perform(cast("Place", place), this(args, kwargs))
 
         call.aio = call  # type: ignore[attr-defined]
         call.__perdure__ = declared  # type: ignore[attr-defined]
@@ -181,54 +230,48 @@ def wrap(function: Callable[..., Any], declared: Declared) -> Any:
         place = current_boundary.get()
         if place is None:
             return function(*args, **kwargs)
-        return perform_blocking(cast("Place", place), declared, function, args, kwargs, returns)
+        return perform_blocking(cast("Place", place), this(args, kwargs))
 
     async def aio(*args: Any, **kwargs: Any) -> Any:
         place = current_boundary.get()
         if place is None:
             return await asyncio.to_thread(function, *args, **kwargs)
-        return await perform(cast("Place", place), declared, function, args, kwargs, returns)
+        return await perform(cast("Place", place), this(args, kwargs))
 
     call_sync.aio = aio  # type: ignore[attr-defined]
     call_sync.__perdure__ = declared  # type: ignore[attr-defined]
     return call_sync
 
 
-async def perform(
-    place: Place,
-    declared: Declared,
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    returns: Any = None,
-) -> Any:
-    """One effect around ``function(*args, **kwargs)``, which may be sync (it then runs in a
-    thread)."""
-    name = cast("str", declared.name)
-    content = digest(canonical([args, kwargs]))
-    ticket = await place.request(declared.kind, name, content, promise=declared.effect)
+async def perform(place: Place, call: Call) -> Any:
+    """One effect around the call's function, which may be sync (it then runs in a thread)."""
+    declared = call.declared
+    ticket = await place.request(declared.kind, call.name, call.content, promise=declared.effect)
     if not ticket.live:
-        return _replayed(ticket.state, ticket.value, returns)
+        return _replayed(ticket.state, ticket.value, call)
     live = cast("Live", ticket)
     attempt = place.attempt
-    inner = place.inside(live.key, once=declared.effect is Promise.ONCE)
+    inner = place.inside(live, once=declared.effect is Promise.ONCE)
     if asyncio.get_running_loop() is not attempt.loop:
         raise BoundaryError(
-            f"The {declared.kind} {name!r} was called on an event loop of its own inside a run."
+            f"The {declared.kind} {call.name!r} was called on an event loop of its own inside a "
+            "run."
         )
     if declared.effect is Promise.ONCE:
-        return await _once(live, inner, declared, function, args, kwargs, returns)
+        return await _once(live, inner, call)
     if declared.effect is Promise.UNDECLARED and declared.kind == Kind.TOOL:
         await _undeclared(live, inner)
     token = current_boundary.set(inner)
     try:
-        value = await _tries(declared, function, args, kwargs)
-        data = codec.encode(value, returns, what=f"result of {name!r}")
+        data = call.values.encode(await _tries(call))
     except asyncio.CancelledError:
         live.abandoned()
         raise
     except Parked:
         live.cut()
+        raise
+    except call.control:
+        live.withdrawn()
         raise
     except Exception as error:
         await live.failed(encode_failure(error))
@@ -239,68 +282,54 @@ async def perform(
     finally:
         current_boundary.reset(token)
     await live.done(data)
-    return codec.decode(data, returns, what=f"result of {name!r}")
+    return call.values.decode(data)
 
 
-def perform_blocking(
-    place: Place,
-    declared: Declared,
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    returns: Any = None,
-) -> Any:
+def perform_blocking(place: Place, call: Call) -> Any:
     """The same for synchronous code: the body runs in the calling thread, unless it needs a
     bound that only a task can give (``once``, timeout, retries)."""
-    name = cast("str", declared.name)
-    place.attempt.refuse_loop_thread(f"The {declared.kind} {name!r}")
+    declared = call.declared
+    attempt = place.attempt
+    attempt.refuse_loop_thread(f"The {declared.kind} {call.name!r}")
     here = place.here()
     if declared.effect is Promise.ONCE or declared.timeout or declared.retries:
         token = current_boundary.set(here)
         try:
-            return place.wait_blocking(
-                _handed_over(here, declared, function, args, kwargs, returns)
-            )
+            return place.wait_blocking(_handed_over(here, call))
         finally:
             current_boundary.reset(token)
-    content = digest(canonical([args, kwargs]))
-    ticket = here.request_blocking(declared.kind, name, content, promise=declared.effect)
+    ticket = here.request_blocking(declared.kind, call.name, call.content, promise=declared.effect)
     if not ticket.live:
-        return _replayed(ticket.state, ticket.value, returns)
+        return _replayed(ticket.state, ticket.value, call)
     live = cast("Live", ticket)
-    inner = here.inside(live.key, once=False)
+    inner = here.inside(live, once=False)
     if declared.effect is Promise.UNDECLARED and declared.kind == Kind.TOOL:
         here.wait_blocking(_undeclared(live, inner, foreign=True))
     token = current_boundary.set(inner)
     try:
-        value = function(*args, **kwargs)
-        data = codec.encode(value, returns, what=f"result of {name!r}")
+        data = call.values.encode(call.function(*call.args, **call.kwargs))
+    except call.control:
+        attempt.loop.call_soon_threadsafe(live.withdrawn)
+        raise
     except Exception as error:
         here.wait_blocking(live.failed(encode_failure(error)))
         raise
     except BaseException:
-        place.attempt.loop.call_soon_threadsafe(live.cut)
+        attempt.loop.call_soon_threadsafe(live.cut)
         raise
     finally:
         current_boundary.reset(token)
     here.wait_blocking(live.done(data))
-    return codec.decode(data, returns, what=f"result of {name!r}")
+    return call.values.decode(data)
 
 
-async def _handed_over(
-    place: Place,
-    declared: Declared,
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    returns: Any,
-) -> Any:
+async def _handed_over(place: Place, call: Call) -> Any:
     """An effect of synchronous code, performed from the loop on the thread's behalf: it keeps
     the thread's branch, and closing must reach the thread as an exception."""
     attempt = place.attempt
     place.owner = asyncio.current_task()
     current_boundary.set(place)
-    task = asyncio.ensure_future(perform(place, declared, function, args, kwargs, returns))
+    task = asyncio.ensure_future(perform(place, call))
     place.owner = task
     closed = asyncio.ensure_future(attempt.until_cutting())
     try:
@@ -309,60 +338,54 @@ async def _handed_over(
             return task.result()
         task.cancel()
         await asyncio.wait({task})
+        await attempt.until_thread_may_go()
         raise Parked("the attempt is over")
     finally:
         closed.cancel()
 
 
-def _replayed(state: str, value: bytes, returns: Any) -> Any:
+def _replayed(state: str, value: bytes, call: Call) -> Any:
     if state == EntryState.FAILED:
         raise decode_failure(value)
-    return codec.decode(value, returns)
+    return call.values.decode(value)
 
 
-async def _tries(
-    declared: Declared,
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Any:
+async def _tries(call: Call) -> Any:
     """The body with its timeout and its retries."""
-    if declared.retries is None:
-        return await _try(declared, function, args, kwargs)
+    retries = call.declared.retries
+    if retries is None:
+        return await _try(call)
     failures = 0
     while True:
         try:
-            return await _try(declared, function, args, kwargs)
+            return await _try(call)
+        except call.control:
+            raise
         except Exception as error:
             failures += 1
             severity = _DEFAULT.severity(error)
             if isinstance(error, NotDone | EffectTimeout):
                 severity = Severity.RETRYABLE
-            verdict = decide(
-                declared.retries, failures, severity, random.random(), retry_after(error)
-            )
+            verdict = decide(retries, failures, severity, random.random(), retry_after(error))
             if verdict.again_in is None:
                 raise
         await asyncio.sleep(verdict.again_in.total_seconds())
 
 
-async def _try(
-    declared: Declared,
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Any:
-    if declared.timeout is None:
-        return await _body(function, args, kwargs)
+async def _try(call: Call, timeout: timedelta | None = None) -> Any:
+    declared = call.declared
+    limit = timeout or declared.timeout
+    if limit is None:
+        return await _body(call.function, call.args, call.kwargs)
     try:
-        async with asyncio.timeout(declared.timeout.total_seconds()) as bound:
-            return await _body(function, args, kwargs)
+        async with asyncio.timeout(limit.total_seconds()) as bound:
+            return await _body(call.function, call.args, call.kwargs)
     except TimeoutError as error:
         if not bound.expired():
             raise
         raise EffectTimeout(
             f"{declared.kind} {declared.name!r} took longer than its timeout of "
-            f"{declared.timeout.total_seconds():g} s."
+            f"{limit.total_seconds():g} s."
         ) from error
 
 
@@ -382,40 +405,34 @@ async def _undeclared(live: Live, inner: Place, *, foreign: bool = False) -> Non
             wait = Wait("uncertain", key=live.key.hex(),
                         detail=f"{live.name}: a crash cut it; it declares no promise")  # fmt: skip
             attempt.close(Ending.PARK, waits=(wait,))
-            await attempt.block(foreign)
+            await attempt.block(foreign, inner)
         attempt.runtime.count("perdure_undeclared_reruns_total", tool=live.name)
         live.warning("rerun", f"The tool {live.name!r} was cut by a crash and runs again.")
     elif ask:
         await live.intent(b"{}")
 
 
-async def _once(
-    live: Live,
-    inner: Place,
-    declared: Declared,
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    returns: Any,
-) -> Any:
+async def _once(live: Live, inner: Place, call: Call) -> Any:
     """Intent first; exactly once, or ask (P1, P3)."""
-    attempt = inner.attempt
-    what = f"result of {declared.name!r}"
+    attempt, declared = inner.attempt, call.declared
     if live.intended is not None:
-        found = await _find_out(live, inner, declared, args, kwargs, returns)
+        found = await _find_out(live, inner, call)
         if found is not None:
             await live.done(found)
-            return codec.decode(found, returns, what=what)
+            return call.values.decode(found)
     limit = declared.timeout or ONCE_DEADLINE
     deadline = attempt.now() + limit * (declared.retries.attempts if declared.retries else 1)
     await live.intent(orjson.dumps({"deadline": deadline.isoformat()}))
     token = current_boundary.set(inner)
     try:
         crash.reach(crash.Point.INSIDE_ONCE)
-        value = await _once_tries(replace(declared, timeout=limit), function, args, kwargs)
-        data = codec.encode(value, returns, what=what)
+        data = call.values.encode(await _once_tries(call, limit))
     except NotDone as error:
         await live.failed(encode_failure(error))
+        raise
+    except call.control:
+        # What such a body did so far it does again when it is asked again: harmless by contract.
+        live.withdrawn()
         raise
     except BaseException as error:
         # It may have happened. Never guess about a sent email: an operator decides.
@@ -427,55 +444,45 @@ async def _once(
     finally:
         current_boundary.reset(token)
     await live.done(data)
-    return codec.decode(data, returns, what=what)
+    return call.values.decode(data)
 
 
-async def _once_tries(
-    declared: Declared,
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Any:
+async def _once_tries(call: Call, limit: timedelta) -> Any:
     """Only a try that says NotDone may be followed by another."""
+    retries = call.declared.retries
     failures = 0
     while True:
         try:
-            return await _try(declared, function, args, kwargs)
+            return await _try(call, limit)
         except NotDone:
             failures += 1
-            if declared.retries is None:
+            if retries is None:
                 raise
-            verdict = decide(declared.retries, failures, Severity.RETRYABLE, random.random())
+            verdict = decide(retries, failures, Severity.RETRYABLE, random.random())
             if verdict.again_in is None:
                 raise
         await asyncio.sleep(verdict.again_in.total_seconds())
 
 
-async def _find_out(
-    live: Live,
-    inner: Place,
-    declared: Declared,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    returns: Any,
-) -> bytes | None:
+async def _find_out(live: Live, inner: Place, call: Call) -> bytes | None:
     """An earlier attempt left an open intent: its result, or None where it did not happen, or
     park for an operator. Not before its deadline, unless that attempt's process is proven to be
     gone (P3)."""
-    attempt = inner.attempt
+    attempt, name = inner.attempt, call.name
     deadline = datetime.fromisoformat(orjson.loads(live.intended_value)["deadline"])
     if not attempt.lease.gone and deadline > attempt.now():
-        await _ask(live, inner, f"{declared.name}: its process may be alive", until=deadline)
-    if declared.reconcile is None:
-        await _ask(live, inner, f"{declared.name}: a crash cut it and it has no reconcile=")
+        await _ask(live, inner, f"{name}: its process may be alive", until=deadline)
+    reconcile = call.declared.reconcile
+    if reconcile is None:
+        await _ask(live, inner, f"{name}: a crash cut it and it has no reconcile=")
+        return None
     token = current_boundary.set(inner)
     try:
-        value = await _body(cast("Callable[..., Any]", declared.reconcile), args, kwargs)
-        return codec.encode(value, returns, what=f"result of {declared.name!r}")
+        return call.values.encode(await _body(reconcile, call.args, call.kwargs))
     except NotDone:
         return None
     except Exception as error:
-        await _ask(live, inner, f"{declared.name}: reconcile failed: {error!r}")
+        await _ask(live, inner, f"{name}: reconcile failed: {error!r}")
         raise
     finally:
         current_boundary.reset(token)
@@ -486,4 +493,4 @@ async def _ask(live: Live, inner: Place, detail: str, *, until: datetime | None 
     live.cut()
     wait = Wait("uncertain", key=live.key.hex(), detail=detail[:1000], until=until)
     inner.attempt.close(Ending.PARK, waits=(wait,))
-    await inner.attempt.block(False)
+    await inner.attempt.block(False, inner)

@@ -91,7 +91,7 @@ async def _perform(attempt: Attempt) -> Outcome:
             return Outcome(error=error)
         raise  # the worker itself is being stopped at once
     except (Exception, Parked) as error:
-        await attempt.finish()
+        await attempt.finish(failed=True)
         return Outcome(error=error)
 
 

@@ -17,6 +17,7 @@ from perdure.core.ports import Ticket, current_boundary
 
 if TYPE_CHECKING:
     from perdure.runtime.attempt import Attempt
+    from perdure.runtime.ticket import Live
 
 
 def _me() -> object:
@@ -31,7 +32,7 @@ class Place:
     """One branch inside one effect of one attempt. Implements ``core.ports.Boundary``."""
 
     __slots__ = (
-        "__weakref__", "agent", "attempt", "barrier", "children", "name", "once",
+        "__weakref__", "agent", "attempt", "barrier", "children", "effect", "name", "once",
         "owner", "path", "run_id", "scope",
     )  # fmt: skip
 
@@ -44,6 +45,7 @@ class Place:
         *,
         name: str | None = None,
         once: bool = False,
+        effect: Live | None = None,
     ) -> None:
         self.attempt = attempt
         self.run_id = attempt.run_id
@@ -53,6 +55,7 @@ class Place:
         self.owner = owner
         self.name = name
         self.once = once
+        self.effect = effect  # whose body this is, with the scope as its key
         self.children = 0
         # What must be durable before this branch's next effect goes out.
         self.barrier: asyncio.Future[None] | None = None
@@ -61,13 +64,13 @@ class Place:
         """The calling code's own place, made on its first visit."""
         me = _me()
         namer = self.attempt.namer
-        name = namer() if namer is not None and not self.scope else self.name
+        name = namer() if namer is not None else self.name
         if self.owner is None and name == self.name:
             self.owner = me
         if self.owner == me and name == self.name:
             return self
         if name != self.name and name is not None:
-            base = self.attempt.named_place(name)
+            base = self.attempt.named_place(name, self)
             if base.owner is None:
                 base.owner = me
             place = base if base.owner == me else base.fork(me)
@@ -89,11 +92,12 @@ class Place:
             owner,
             name=self.name,
             once=self.once,
+            effect=self.effect,
         )
 
-    def inside(self, key: bytes, *, once: bool) -> Place:
+    def inside(self, effect: Live, *, once: bool) -> Place:
         """The place of an effect's own body: what it requests has the effect as its scope."""
-        return Place(self.attempt, key, "", None, once=once or self.once)
+        return Place(self.attempt, effect.key, "", None, once=once or self.once, effect=effect)
 
     # -- core.ports.Boundary ------------------------------------------------------------------
 

@@ -55,8 +55,9 @@ class Live:
     """An effect that is being performed. Closed exactly once."""
 
     __slots__ = (
-        "_attempt", "_closed", "_deltas", "_deltas_size", "_match", "_place", "_timer", "digest",
-        "intended", "intended_value", "key", "kind", "name", "promise", "released", "started",
+        "_attempt", "_closed", "_deltas", "_deltas_size", "_match", "_timer", "digest",
+        "intended", "intended_value", "key", "kind", "name", "place", "promise", "released",
+        "resting", "started", "waits",
     )  # fmt: skip
     live = True
     state = ""
@@ -73,7 +74,7 @@ class Live:
         promise: str,
     ) -> None:
         self._attempt = attempt
-        self._place = place
+        self.place = place
         self._match = match
         self._closed = False
         self._deltas: list[bytes] = []
@@ -88,9 +89,16 @@ class Live:
         self.intended_value = b"null"
         self.released: asyncio.Future[None] | None = None  # set where closing happens elsewhere
         self.started = perf_counter()
+        self.waits = False  # it waits itself (a sleep, a signal)
+        self.resting = 0  # how much of what was requested inside it waits
+
+    @property
+    def around(self) -> Live | None:
+        """The effect whose body requested this one."""
+        return self.place.effect
 
     def record(self, state: str, value: bytes | None, request: bytes | None = None) -> Record:
-        place, match = self._place, self._match
+        place, match = self.place, self._match
         return Record(
             RecordType.ENTRY,
             match.key,
@@ -122,7 +130,7 @@ class Live:
         await self._close(EntryState.DONE, value, request)
 
     async def failed(self, value: bytes, *, request: Sequence[bytes] | None = None) -> None:
-        self._attempt.note_failure(self._place, self.key)
+        self._attempt.note_failure(self.place, self.key)
         await self._close(EntryState.FAILED, value, request)
 
     def abandoned(self) -> None:
@@ -136,9 +144,9 @@ class Live:
             attempt.ended(self)
             return
         # The agent's next effect in this branch must not get ahead of this row.
-        self._place.barrier = attempt.append(self.record(EntryState.ABANDONED, None))
+        self.place.barrier = attempt.append(self.record(EntryState.ABANDONED, None))
         attempt.ended(self)
-        attempt.journal.delivered(self._place.scope, self._place.path, self.key)
+        attempt.journal.delivered(self.place.scope, self.place.path, self.key)
 
     def cut(self) -> None:
         """It ended in a way nobody can record: a ``once`` whose outcome is unknown, or an attempt
@@ -146,6 +154,25 @@ class Live:
         if not self._closed:
             self._closed = True
             self._attempt.ended(self)
+
+    def withdrawn(self) -> None:
+        """The framework broke it off and will ask for it again: as if it was never asked for. Its
+        number is free again, so that what was done inside it is found again too."""
+        if self._closed:
+            return
+        self._closed = True
+        attempt, place = self._attempt, self.place
+        place.barrier = attempt.append(self.record(EntryState.VOID, None))
+        attempt.journal.withdrawn(
+            place.scope, place.path, self.kind, self.name, self.digest, self._match.occurrence
+        )
+        attempt.ended(self)
+
+    def put_down(self) -> None:
+        """Its attempt ends while its body waits: it is begun anew by the next one, which is no
+        repetition after a crash."""
+        if not self._closed:
+            self._attempt.append_quietly(self.record(EntryState.VOID, None))
 
     def delta(self, data: bytes) -> None:
         self._deltas.append(data)
@@ -187,11 +214,11 @@ class Live:
                 # The agent turned away while its answer was being written (F3): the last row of
                 # a key counts. Anything else would answer a replay faster than the first time.
                 if not attempt.cutting and not written.cancelled():
-                    self._place.barrier = attempt.append(self.record(EntryState.ABANDONED, None))
+                    self.place.barrier = attempt.append(self.record(EntryState.ABANDONED, None))
                 raise
         finally:
             attempt.ended(self)
-        attempt.journal.delivered(self._place.scope, self._place.path, self.key)
+        attempt.journal.delivered(self.place.scope, self.place.path, self.key)
 
 
 def node(parent: bytes, body: bytes) -> bytes:

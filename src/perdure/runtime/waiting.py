@@ -212,7 +212,7 @@ class Waiting:
             for timer in timers:
                 timer.cancel()
         if attempt.closing is not None:
-            await attempt.block(foreign)
+            await attempt.block(foreign, ticket.place)
         attempt.resume(ticket)
         return found
 

@@ -1,0 +1,99 @@
+"""Runs agents in tests: a SQLite store, and workers over it that come and go like processes."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from perdure import codec
+from perdure.app import App
+from perdure.core.record import RecordType
+from perdure.runtime.worker import Worker, WorkerSettings
+from perdure.store.blobs import FileBlobs
+from perdure.store.rows import LogEvent, NewRun, Run
+from perdure.store.sqlite import SqliteStore
+
+FINAL = ("succeeded", "failed", "dead", "cancelled")
+
+
+class Ground:
+    """Where runs happen. ``begin`` and ``stop`` a worker as often as the test needs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = SqliteStore(f"sqlite:///{folder}/runs.db")
+        self.blobs = FileBlobs(folder / "blobs")
+        self.workers: list[Worker] = []
+
+    async def open(self) -> None:
+        await self.store.open(check=False)
+        await self.store.upgrade()
+
+    async def close(self) -> None:
+        while self.workers:
+            await self.stop()
+        await self.store.close()
+
+    async def begin(self, app: App, **settings: Any) -> Worker:
+        """A new worker, which claims at once."""
+        chosen = WorkerSettings(lease=timedelta(seconds=5), **settings)
+        worker = Worker(self.store, self.blobs, app.agents, chosen)
+        await worker.start()
+        self.workers.append(worker)
+        return worker
+
+    async def stop(self) -> None:
+        """End the oldest worker at once; what it leased is executed again by the next."""
+        await self.workers.pop(0).stop()
+
+    async def start(
+        self, agent: str, value: Any, *, session: str | None = None, attempts: int = 5
+    ) -> str:
+        run = NewRun(
+            id=str(uuid4()),
+            agent=agent,
+            input=codec.encode(value),
+            queue=agent,
+            session=session,
+            max_attempts=attempts,
+            watch=True,
+        )
+        await self.store.enqueue([run])
+        return run.id
+
+    async def until(self, run_id: str, *states: str, within: float = 20) -> Run:
+        """The run, once it is in one of ``states`` (default: any final one)."""
+        wanted = states or FINAL
+        moved = asyncio.Event()
+        undo = self.store.listen(f"run:{run_id}", lambda _: moved.set())
+        try:
+            async with asyncio.timeout(within):
+                while True:
+                    moved.clear()
+                    await self.store.watch(run_id)
+                    run = await self.store.get(run_id)
+                    if str(run.state) in wanted:
+                        return run
+                    await moved.wait()
+        finally:
+            undo()
+
+    async def result(self, run_id: str, *, within: float = 20) -> Any:
+        """What the run returned; fails the test where it did not succeed."""
+        run = await self.until(run_id, within=within)
+        assert run.state == "succeeded", (run.state, run.error)
+        assert run.result is not None
+        return codec.decode(run.result)
+
+    async def events(self, run_id: str) -> list[LogEvent]:
+        """The whole log so far."""
+        found: list[LogEvent] = []
+        while page := await self.store.events(run_id, found[-1].seq if found else 0):
+            found += page
+        return found
+
+    async def warnings(self, run_id: str) -> list[str]:
+        events = await self.events(run_id)
+        return [e.name or "" for e in events if e.type == RecordType.WARNING]
