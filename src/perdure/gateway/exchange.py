@@ -170,7 +170,9 @@ class Exchange:
     async def _try(self) -> Answer | _Stream | _Failure:
         incoming = await self._line.send()
         try:
-            if incoming.status < 400 and self._asked.streamed and _is_stream(incoming):
+            # A whole JSON body may be the answer to who asked for a stream, too.
+            in_pieces = self._asked.streamed and _content_type(incoming) != "application/json"
+            if incoming.status < 400 and in_pieces:
                 return await self._open(incoming)
             return await self._read(incoming)
         except BaseException:
@@ -195,7 +197,7 @@ class Exchange:
 
     async def _open(self, incoming: Incoming) -> _Stream | _Failure:
         """Reads a stream up to the first piece of the answer."""
-        watch = Watch(self._wire.judge)
+        watch = Watch(self._wire.judge if _content_type(incoming) == "text/event-stream" else None)
         opening, words = [], ""
         while not (watch.begun or watch.final):
             chunk = await incoming.read()
@@ -268,7 +270,7 @@ class Exchange:
         body, held, breach = list(stream.opening), list(stream.opening), None
         self._tell(stream.words)
         while not watch.final:
-            if not watch.complete or self._wire.judge is None:
+            if not watch.complete or watch.opaque:
                 # What may be the end is held until it is known whether more comes.
                 for chunk in held:
                     channel.put(chunk)
@@ -296,10 +298,8 @@ class Exchange:
             self._ticket.delta(codec.encode({"text": words}))
 
 
-def _is_stream(incoming: Incoming) -> bool:
-    """Whether the answer comes in pieces; providers refuse a stream with a plain JSON body."""
-    kind = incoming.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return kind != "application/json"
+def _content_type(incoming: Incoming) -> str:
+    return incoming.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _final(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:

@@ -53,12 +53,18 @@ class _Library:
 
 library = _Library()
 patch = Patch(library)
+_defaults = Capture()
+
+
+def _capture(own: Capture | None) -> Capture:
+    return own or patch.capture or _defaults
 
 
 class AsyncTransport(httpx.AsyncBaseTransport):
     """Captures the model calls that go through it, whether the patch is on or not, and never
     twice. Without ``inner`` captured calls share the loop's warm connections, which closing a
     client leaves open; a given ``inner`` is used for everything and is closed with the client.
+    Without ``capture`` the settings of the patch count, or else the defaults.
     """
 
     def __init__(
@@ -66,14 +72,14 @@ class AsyncTransport(httpx.AsyncBaseTransport):
     ) -> None:
         self._inner = inner or httpx.AsyncHTTPTransport()
         self._shares = inner is None
-        self._capture = capture or Capture()
+        self._own = capture
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """See httpx.AsyncBaseTransport."""
         boundary = current_boundary.get()
         if MARK not in request.extensions:
             served: httpx.Response | None = await serve_async(
-                library, self._capture, boundary, request, self._send
+                library, _capture(self._own), boundary, request, self._send
             )
             if served is not None:
                 return served
@@ -97,14 +103,14 @@ class Transport(httpx.BaseTransport):
     ) -> None:
         self._inner = inner or httpx.HTTPTransport()
         self._shares = inner is None
-        self._capture = capture or Capture()
+        self._own = capture
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """See httpx.BaseTransport."""
         boundary = current_boundary.get()
         if MARK not in request.extensions:
             served: httpx.Response | None = serve_sync(
-                library, self._capture, boundary, request, self._send
+                library, _capture(self._own), boundary, request, self._send
             )
             if served is not None:
                 return served

@@ -17,13 +17,14 @@ class Watch:
     """``judge`` None: the stream is opaque; it begins with its first byte and its end is the
     connection's."""
 
-    __slots__ = ("_judge", "_reader", "begun", "ended", "error", "may_end")
+    __slots__ = ("_judge", "_reader", "begun", "ended", "error", "may_end", "opaque")
 
     def __init__(self, judge: Callable[[Event], Sign] | None) -> None:
         self._judge = judge
         self._reader = SSEReader()
         self.begun = False
         self.ended = False
+        self.opaque = judge is None
         self.may_end = judge is None
         self.error: Mapping[str, Any] | None = None
 

@@ -223,3 +223,16 @@ async def test_respx_answers_and_captured_it_is(capture_first: bool) -> None:
     assert [ticket.states for ticket in run.tickets] == [["done"]]
     with capturing(), run.again().running():
         assert (await post(httpx)).json() == {"mocked": True}
+
+
+async def test_the_explicit_transport_takes_the_settings_of_the_patch() -> None:
+    transport = gateway.AsyncTransport(httpx2.MockTransport(lambda _: httpx2.Response(200)))
+    url = "http://my.host:8080/v1/responses"
+    async with httpx2.AsyncClient(transport=transport) as client:
+        with MemoryRun().running() as run:
+            await client.post(url, json=ASKED)
+            gateway.install(gateway.Capture(gateway.Providers({"my.host:8080": "openai"})))
+            await client.post(url, json=ASKED)
+            gateway.uninstall()
+            await client.post(url, json=ASKED)
+    assert len(run.tickets) == 1

@@ -460,23 +460,35 @@ async def test_a_stream_that_never_begins_is_a_502() -> None:
     assert len(run.only.warnings) == 3
 
 
-async def test_streams_that_are_not_understood_are_passed_on_as_they_are() -> None:
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        (
+            "https://bedrock-runtime.eu-west-1.amazonaws.com/model/m/converse-stream",
+            "application/vnd.amazon.eventstream",
+        ),
+        ("https://api.cohere.com/v1/chat", "application/stream+json"),
+    ],
+)
+async def test_streams_that_are_not_understood_are_passed_on_as_they_are(
+    url: str, kind: str
+) -> None:
     run = MemoryRun()
     data = b"\x00\xff binary"
-    headers = {"content-type": "application/vnd.amazon.eventstream"}
+    headers = {"content-type": kind}
 
     def answer(request: httpx2.Request) -> httpx2.Response:
         return httpx2.Response(200, headers=headers, stream=Stream(data[:3], data[3:]))
 
     transport = gateway.AsyncTransport(httpx2.MockTransport(answer))
-    url = "https://bedrock-runtime.eu-west-1.amazonaws.com/model/m/converse-stream"
     async with httpx2.AsyncClient(transport=transport) as client:
         with run.running():
-            assert (await client.post(url, json={})).content == data
+            assert (await client.post(url, json={"stream": True})).content == data
+        await run.settle()
         with run.again().running():
-            assert (await client.post(url, json={})).content == data
-    await run.settle()
+            assert (await client.post(url, json={"stream": True})).content == data
     assert run.only.states == ["done"]
+    assert len(run.pumps) == 1
 
 
 async def test_a_whole_answer_to_who_asked_for_a_stream() -> None:

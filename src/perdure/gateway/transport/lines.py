@@ -44,7 +44,9 @@ class AsyncLine:
         try:
             return AsyncIncoming(self._library, await self._send())
         except Exception as error:
-            raise _neutral(self._library, error) from error
+            if (failure := failed(self._library, error)) is None:
+                raise
+            raise failure from error
 
     async def wait(self, what: Coroutine[Any, Any, None]) -> None:
         """See ``exchange.Line``."""
@@ -94,7 +96,9 @@ class SyncLine:
         try:
             return SyncIncoming(self._library, self._send())
         except Exception as error:
-            raise _neutral(self._library, error) from error
+            if (failure := failed(self._library, error)) is None:
+                raise
+            raise failure from error
 
     async def wait(self, what: Coroutine[Any, Any, None]) -> None:
         """See ``exchange.Line``."""
@@ -136,7 +140,9 @@ class AsyncIncoming:
         try:
             return await anext(self._pieces, None)
         except Exception as error:
-            raise _neutral(self._library, error) from error
+            if (failure := failed(self._library, error)) is None:
+                raise
+            raise failure from error
 
     async def close(self) -> None:
         """See ``outcome.Incoming``."""
@@ -163,7 +169,9 @@ class SyncIncoming:
         try:
             return next(self._pieces, None)
         except Exception as error:
-            raise _neutral(self._library, error) from error
+            if (failure := failed(self._library, error)) is None:
+                raise
+            raise failure from error
 
     async def close(self) -> None:
         """See ``outcome.Incoming``."""
@@ -173,8 +181,3 @@ class SyncIncoming:
         except Exception as error:
             if failed(self._library, error) is None:
                 raise
-
-
-def _neutral(library: Library, error: Exception) -> Exception:
-    """What to raise instead of ``error``: itself when it is none of the transport's."""
-    return failed(library, error) or error
