@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.running import Ground
+from tests.unit.runtime.harness import House, opened
 
 
 @pytest.fixture
@@ -16,3 +17,10 @@ async def ground(tmp_path: Path) -> AsyncIterator[Ground]:
         yield place
     finally:
         await place.close()
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    """See ``harness``: it also complains of what a test leaves behind."""
+    async with opened(tmp_path) as house:
+        yield house
