@@ -49,13 +49,17 @@ def command(
     from perdure.cli.agents import load_agents
     from perdure.cli.server import serve
     from perdure.cli.terminal.banner import banner
-    from perdure.cli.terminal.traffic import Lines
+    from perdure.cli.terminal.traffic import PrintedTraffic, print_attempts
 
     process.prepare(config)
     agents = load_agents(targets, config)
 
     def ready(address: Address, service: Service) -> None:
         banner(agents, address.url, service.store.url)
-        Lines(service).start()
 
-    return serve(config, agents, with_worker=True, on_ready=ready)
+    def prepare(service: Service) -> None:
+        service.traffic = PrintedTraffic()
+        if service.worker is not None:
+            print_attempts(service.worker)
+
+    return serve(config, agents, with_worker=True, on_ready=ready, prepare=prepare)

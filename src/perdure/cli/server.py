@@ -18,6 +18,7 @@ def serve(
     *,
     with_worker: bool,
     on_ready: Callable[[Address, Service], None],
+    prepare: Callable[[Service], None] = lambda service: None,
 ) -> int:
     """Serve until told to stop; returns the exit code: 0 after a drain, 128 + the signal's number
     where a second one came."""
@@ -27,6 +28,7 @@ def serve(
         store = make_store(config.store.url)
         worker = process.make_worker(config, store, agents) if with_worker else None
         service = Service(agents, config, store, worker)
+        prepare(service)
         server = HttpServer(
             service,
             on_ready=lambda address: on_ready(address, service),

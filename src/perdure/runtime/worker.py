@@ -68,6 +68,8 @@ class Worker:
         self.runtime = Runtime(store, blobs, self.id)
         self.draining = False
         self.finished_attempts = 0
+        self.on_begin: Callable[[Attempt], None] | None = None  # for whoever shows attempts
+        self.on_end: Callable[[Attempt, Ended | None], None] | None = None
         self._running: dict[str, Attempt] = {}
         self._tasks: dict[str, asyncio.Task[Ended | None]] = {}
         self._wake = asyncio.Event()
@@ -196,6 +198,8 @@ class Worker:
         task = loop.create_task(execute(attempt), name=f"run {lease.run_id}")
         self._running[lease.run_id] = attempt
         self._tasks[lease.run_id] = task
+        if self.on_begin is not None:
+            self.on_begin(attempt)
         timer: asyncio.TimerHandle | None = None
         if self.settings.max_attempt is not None:
             timer = loop.call_later(self.settings.max_attempt.total_seconds(), attempt.hop)
@@ -208,6 +212,8 @@ class Worker:
             self.finished_attempts += 1
             if not task.cancelled() and (error := task.exception()) is not None:
                 log.error("run %s: the attempt broke", lease.run_id, exc_info=error)
+            elif not task.cancelled() and self.on_end is not None:
+                self.on_end(attempt, task.result())
             if self._more or not self._tasks:
                 self._wake.set()
 

@@ -23,6 +23,11 @@ def short(duration: timedelta) -> str:
     return f"{hours // 24}d {hours % 24}h"
 
 
+def short_seconds(seconds: float) -> str:
+    """The same of a number of seconds."""
+    return short(timedelta(seconds=seconds))
+
+
 def ago(at: datetime, now: datetime) -> str:
     """``5 s ago``, in one unit."""
     seconds = max((now - at).total_seconds(), 0)

@@ -1,0 +1,24 @@
+"""Colours of a run's states and marks of an effect's."""
+
+from __future__ import annotations
+
+STYLES = {
+    "blocked": "yellow",
+    "queued": "cyan",
+    "running": "blue",
+    "waiting": "yellow",
+    "succeeded": "green",
+    "failed": "red",
+    "dead": "red",
+    "cancelled": "magenta",
+    "lost": "red",
+}
+
+# of an effect: (mark, style)
+MARKS = {
+    "done": ("✓", "green"),
+    "failed": ("✗", "red"),
+    "intent": ("…", "yellow"),
+    "abandoned": ("–", "dim"),
+    "void": ("↺", "dim"),
+}
