@@ -1,0 +1,44 @@
+"""Which cases there are."""
+
+from __future__ import annotations
+
+from perdure.core.crash import Point
+from tests.faults.harness import Case
+
+STORES = ("sqlite", "postgres")
+AGENTS = ("plain_async", "plain_sync", "graph_async", "graph_sync")
+
+# At which visits of a point a process is killed: early, in the middle, late.
+VISITS: dict[Point, tuple[int, ...]] = {
+    Point.AFTER_CLAIM: (1, 2),
+    Point.BEFORE_INTENT: (1, 2),
+    Point.AFTER_INTENT: (1, 2),
+    Point.INSIDE_ONCE: (1, 2),  # before the body, and after it happened
+    Point.BEFORE_COMMIT: (1, 4, 8),
+    Point.AFTER_COMMIT: (1, 4, 8),
+    Point.MID_STREAM: (1, 4),
+    Point.SIBLING_IN_FLIGHT: (1, 3),
+    Point.BEFORE_SETTLE: (1, 2),
+    Point.AFTER_SETTLE: (1,),
+    Point.DURING_DRAIN: (1,),
+    Point.WHILE_PARKING: (1,),
+}
+
+
+def every() -> list[Case]:
+    """The whole matrix."""
+    return [
+        Case(point, store, agent, n)
+        for point, visits in VISITS.items()
+        for store in STORES
+        for agent in AGENTS
+        for n in visits
+    ]
+
+
+def selection() -> list[Case]:
+    """Every point once, over both stores and all agents, in about a minute."""
+    return [
+        Case(point, STORES[i % 2], AGENTS[(i // 2 + i) % 4], visits[-1])
+        for i, (point, visits) in enumerate(VISITS.items())
+    ]
