@@ -234,8 +234,9 @@ async def test_unknown_agents_are_told_apart_from_typing_errors(shop: Shop, tmp_
 async def test_bodies_that_are_refused(
     shop: Shop, tmp_path: Path, content: bytes, status: int, code: str
 ) -> None:
-    limits = {"server__max_body": 2000, "server__max_depth": 50}
-    async with serving(shop.app, tmp_path, work=False, **limits) as served:
+    async with serving(
+        shop.app, tmp_path, work=False, server__max_body=2000, server__max_depth=50
+    ) as served:
         answer = await served.http.post("/api/agents/greet/runs", content=content)
         assert (answer.status_code, answer.json()["code"]) == (status, code)
         assert await served.store.last_seq("none") == 0
