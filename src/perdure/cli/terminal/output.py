@@ -33,6 +33,13 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
+def note(text: str) -> None:
+    """A remark for people on stderr, beside the result."""
+    sys.stdout.flush()
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
 @cache
 def stdout() -> Console:
     """For people. Knows about NO_COLOR, pipes and the width."""

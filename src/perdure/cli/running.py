@@ -1,0 +1,303 @@
+"""What ``perdure run`` does: executes one run in this process, and the runs it starts, and no other
+of the store; or follows a run that workers elsewhere execute."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+from perdure import codec
+from perdure.cli import outcome, process
+from perdure.cli.follow import follow
+from perdure.cli.terminal import output
+from perdure.cli.terminal.progress import Progress
+from perdure.config import Config
+from perdure.errors import Conflict, InvalidInput, NotFound
+from perdure.runtime.agent import Agent
+from perdure.runtime.worker import Worker, describe
+from perdure.server import direct
+from perdure.server.catalog import Catalog, Known
+from perdure.server.event_view import view
+from perdure.server.run_view import member
+from perdure.server.submission import Submission, new_run
+from perdure.store import Store
+from perdure.store.blobs import Blobs, FileBlobs
+from perdure.store.rows import NewRun, Run
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """How to show a run. ``target`` names the agent in commands that go on with it."""
+
+    follow: bool
+    json: bool
+    target: str
+
+    @property
+    def lines(self) -> bool:
+        """Events as JSON lines, instead of progress for people."""
+        return self.follow and self.json
+
+    @property
+    def progress(self) -> bool:
+        return not self.lines and (self.follow or output.stderr().is_terminal)
+
+
+def here(
+    config: Config,
+    agents: Mapping[str, Agent],
+    agent: Agent,
+    value: Any,
+    timeout: timedelta | None,
+    *,
+    show: Show,
+) -> int:
+    """A new run, executed in this process."""
+    data = _encoded(agent, value)
+    if agent.policy.durability == "none":
+        return _unrecorded(agent, data, show)
+
+    async def make(worker: Worker) -> NewRun:
+        assert worker.root is not None
+        run = await new_run(
+            Submission(data, b"", timeout=timeout),
+            Known(describe(agent), agent),
+            worker.runtime.blobs,
+            tenant="",
+            idempotency_key=None,
+            trace=None,
+            watch=True,
+            lease_to=worker.id,
+        )
+        return replace(run, id=worker.root)
+
+    return _execute(config, agents, str(uuid4()), make, show)
+
+
+def resumed(config: Config, agents: Mapping[str, Agent], run_id: str, *, show: Show) -> int:
+    """A run of the store, gone on with in this process."""
+    return _execute(config, agents, run_id, None, show)
+
+
+def remotely(
+    config: Config,
+    agent: str,
+    value: Any,
+    timeout: timedelta | None,
+    *,
+    resume: str | None,
+    show: Show,
+) -> int:
+    """A run that workers of this store execute."""
+    ended: list[Run] = []
+    blobs = FileBlobs(process.blob_folder(config))
+
+    async def main(stop: process.Stop) -> int:
+        async with process.open_store(config) as store:
+            run_id = resume or await _enqueue(store, agent, value, timeout, blobs)
+            stop.listen()
+            with _progress(run_id, show) as progress:
+                if progress is not None:
+                    progress.say(f"Run {run_id}")
+                if not await _served(store, agent):
+                    output.note(
+                        f"No worker of this store serves {agent!r} now; the run waits for one."
+                    )
+                done = await _watch(store, run_id, progress, show, stop, after=0)
+            if not done:
+                output.note(
+                    f"The run goes on without this command. perdure runs show {run_id}; "
+                    f"to stop it: perdure runs cancel {run_id}"
+                )
+                return stop.exit_code
+            ended.append(outcome.fetched(await store.get(run_id), blobs))
+        return 0
+
+    code = process.run_process(main)
+    return _finish(ended, code, show)
+
+
+# -- executing ------------------------------------------------------------------------------------
+
+
+def _execute(
+    config: Config,
+    agents: Mapping[str, Agent],
+    run_id: str,
+    make: Callable[[Worker], Awaitable[NewRun]] | None,
+    show: Show,
+) -> int:
+    ended: list[Run] = []
+
+    async def main(stop: process.Stop) -> int:
+        async with process.open_store(config, create=make is not None) as store:
+            worker = process.make_worker(config, store, agents, root=run_id)
+            stop.bound(worker)
+            after = 0
+            if make is None:
+                after = await _check_resumable(store, run_id, agents, show)
+            async with process.capturing(config, worker):
+                stop.listen()
+                if make is None and (await store.get(run_id, payloads=False)).state.final:
+                    ended.append(outcome.fetched(await store.get(run_id), worker.runtime.blobs))
+                    return 0
+                await worker.start()
+                with _progress(run_id, show) as progress:
+                    if progress is not None:
+                        progress.say(f"Run {run_id}")
+                    if make is not None:
+                        (answer,) = await store.enqueue([await make(worker)])
+                        if answer.lease is not None:
+                            worker.take(answer.lease)
+                    done = await _watch(store, run_id, progress, show, stop, after=after)
+                    if not done and progress is not None:
+                        progress.say(
+                            "  Parking: effects under way are let finish. Ctrl-C again: stop."
+                        )
+                    await process.drain(worker, stop)
+            run = await store.get(run_id)
+            if run.state.final:
+                ended.append(outcome.fetched(run, worker.runtime.blobs))
+                return 0
+            where = "Stopped" if stop.again.is_set() else "Parked"
+            output.note(
+                f"{where}; the run is {run.state}. Go on with it: "
+                f"perdure run --resume {run_id} {show.target}"
+            )
+        return stop.exit_code
+
+    code = process.run_process(main)
+    return _finish(ended, code, show)
+
+
+def _finish(ended: list[Run], code: int, show: Show) -> int:
+    """Print the run's end. Raises the RunError of one that did not succeed."""
+    for run in ended:
+        if show.lines:
+            output.line(outcome.document(run))
+        elif show.json:
+            output.document(outcome.document(run))
+        else:
+            outcome.print_result(run.result)
+        outcome.raise_unless_succeeded(run)
+    return code
+
+
+async def _watch(
+    store: Store,
+    run_id: str,
+    progress: Progress | None,
+    show: Show,
+    stop: process.Stop,
+    *,
+    after: int,
+) -> bool:
+    """Show the run until it is final. False: told to stop before."""
+
+    async def read() -> None:
+        async for event in follow(store, run_id, after):
+            if show.lines:
+                output.line(view(event))
+            elif progress is not None:
+                progress.show(event)
+
+    reading = asyncio.ensure_future(read())
+    asked = asyncio.ensure_future(stop.asked.wait())
+    try:
+        await asyncio.wait({reading, asked}, return_when=asyncio.FIRST_COMPLETED)
+        if reading.done():
+            reading.result()
+            return True
+        return False
+    finally:
+        for task in (reading, asked):
+            task.cancel()
+        await asyncio.gather(reading, asked, return_exceptions=True)
+
+
+def _progress(run_id: str, show: Show) -> AbstractContextManager[Progress | None]:
+    return Progress(run_id, target=show.target) if show.progress else nullcontext()
+
+
+async def _check_resumable(
+    store: Store, run_id: str, agents: Mapping[str, Agent], show: Show
+) -> int:
+    """Raises NotFound, Conflict for a run that this command cannot go on with. Returns the number
+    of its last event."""
+    run = await store.get(run_id, payloads=False)
+    if run.agent not in agents:
+        raise Conflict(
+            f"The run {run_id} is one of agent {run.agent!r}, which {show.target} does not hold.",
+            hint=f"Agents there: {', '.join(agents)}",
+        )
+    return await store.last_seq(run_id)
+
+
+def _encoded(agent: Agent, value: Any) -> bytes:
+    """The input as codec bytes. Raises InvalidInput where the agent cannot take it."""
+    data = codec.encode(value, what="input")
+    try:
+        agent.validate(data)
+    except InvalidInput as error:
+        if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+            error.hint = "INPUT is plain text; give JSON as --input."
+        raise
+    return data
+
+
+def _unrecorded(agent: Agent, data: bytes, show: Show) -> int:
+    """An agent with ``durability="none"``: nothing is kept of its runs."""
+    run_id, result = asyncio.run(direct.perform(agent, data))
+    if show.json:
+        output.document(
+            {
+                "id": run_id,
+                "agent": agent.name,
+                "state": "succeeded",
+                **member("result", result),
+            }
+        )
+    else:
+        outcome.print_result(result)
+    return 0
+
+
+# -- elsewhere ------------------------------------------------------------------------------------
+
+
+async def _enqueue(
+    store: Store, agent: str, value: Any, timeout: timedelta | None, blobs: Blobs
+) -> str:
+    try:
+        known = await Catalog({}, store).find(agent)
+    except NotFound as error:
+        raise NotFound(
+            f"{agent!r} is neither a TARGET (module:attribute or path/file.py:attribute) nor an "
+            "agent of this store.",
+            hint=error.hint or "Agents are known once a worker served them.",
+        ) from None
+    run = await new_run(
+        Submission(codec.encode(value, what="input"), b"", timeout=timeout),
+        known,
+        blobs,
+        tenant="",
+        idempotency_key=None,
+        trace=None,
+        watch=True,
+        lease_to=None,
+    )
+    (answer,) = await store.enqueue([run])
+    return answer.id
+
+
+async def _served(store: Store, agent: str) -> bool:
+    for worker in await store.workers():
+        queues = worker.get("queues")
+        if isinstance(queues, list | tuple) and agent in queues:
+            return True
+    return False
