@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import inspect
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -60,13 +61,8 @@ class Agent:
             value = codec.decode(data, self.input_type, what=f"input of agent {self.name!r}")
         except UsageError as error:
             raise InvalidInput(error.message, hint=error.hint) from error
-        # The codec takes plain JSON types as they come; null may stand for "no input".
-        fits = _PLAIN.get(self.input_type) if isinstance(self.input_type, type) else None
-        if fits is not None and value is not None and type(value) not in fits:
-            raise InvalidInput(
-                f"Agent {self.name!r} takes a {self.input_type.__name__}, "
-                f"not {type(value).__name__}."
-            )
+        if value is not None:  # null may stand for "no input"
+            _hold_to(self.input_type, value, f"Agent {self.name!r}")
         return value
 
     def validate(self, data: bytes) -> None:
@@ -79,6 +75,13 @@ class Agent:
         return codec.encode(value, self.output_type, what=f"result of agent {self.name!r}")
 
 
+def _hold_to(annotation: Any, value: Any, who: str) -> None:
+    """The codec takes plain JSON types as they come; what comes from outside must fit."""
+    fits = _PLAIN.get(annotation) if isinstance(annotation, type) else None
+    if fits is not None and type(value) not in fits:
+        raise InvalidInput(f"{who} takes a {annotation.__name__}, not {type(value).__name__}.")
+
+
 def from_function(
     function: Callable[..., Any], *, name: str | None = None, policy: Policy | None = None
 ) -> Agent:
@@ -86,11 +89,13 @@ def from_function(
 
     It takes nothing, one input, or named parameters that a JSON object fills.
     """
-    name = name or str(getattr(function, "__name__", type(function).__name__))
-    shape = _Parameters(function, name)
     target = function
-    if not inspect.isroutine(function) and callable(function):
-        target = type(function).__call__
+    while isinstance(target, functools.partial):
+        target = target.func
+    name = name or str(getattr(target, "__name__", type(target).__name__))
+    if not inspect.isroutine(target):
+        target = type(target).__call__
+    shape = _Parameters(function, target, name)
     if inspect.isasyncgenfunction(target):
         invoke, sync = _stream(function, shape), False
     elif inspect.iscoroutinefunction(target):
@@ -114,10 +119,11 @@ def from_function(
 class _Parameters:
     """How a run's one input becomes a function's arguments."""
 
-    def __init__(self, function: Callable[..., Any], name: str) -> None:
+    def __init__(self, function: Callable[..., Any], target: Any, name: str) -> None:
+        """``target`` is what ``function`` leads to: it has the annotations."""
         signature = inspect.signature(function)
         try:
-            hints = get_type_hints(function)
+            hints = get_type_hints(target)
         except Exception:  # a name that only a type checker can resolve
             hints = {}
         allowed = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY)
@@ -130,15 +136,17 @@ class _Parameters:
                 self._types[parameter.name] = hints.get(parameter.name, Any)
                 if parameter.default is inspect.Parameter.empty:
                     self._required.append(parameter.name)
-        self._function = function
+        # A wrapper without parameters of its own passes on what it gets.
+        kinds = {parameter.kind for parameter in signature.parameters.values()}
+        self._passes_on = not self.names and inspect.Parameter.VAR_POSITIONAL in kinds
         self._name = name
         self.single = len(self.names) == 1 or (len(self._required) == 1)
         self.input_type = self._types[self.names[0]] if len(self.names) == 1 else None
-        self.output_type = None if inspect.isasyncgenfunction(function) else hints.get("return")
+        self.output_type = None if inspect.isasyncgenfunction(target) else hints.get("return")
 
     def bind(self, value: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if not self.names:
-            return (), {}
+            return ((value,), {}) if self._passes_on else ((), {})
         if len(self.names) == 1:
             return (value,), {}
         if isinstance(value, dict):
@@ -163,6 +171,7 @@ class _Parameters:
         if annotation is Any:
             return value
         what = f"input {name!r} of agent {self._name!r}"
+        _hold_to(annotation, value, what.capitalize())
         try:
             return codec.decode(codec.encode(value), annotation, what=what)
         except UsageError as error:
@@ -199,7 +208,9 @@ def _async(function: Callable[..., Any], shape: _Parameters) -> Invoke:
 def _threaded(function: Callable[..., Any], shape: _Parameters) -> Invoke:
     async def invoke(attempt: Attempt, value: Any) -> Any:
         args, kwargs = shape.bind(value)
-        return await in_thread(lambda: function(*args, **kwargs), name=attempt.run_id)
+        result = await in_thread(lambda: function(*args, **kwargs), name=attempt.run_id)
+        # A plain function may lead to an async one without saying so (partials, wrappers).
+        return await result if inspect.isawaitable(result) else result
 
     return invoke
 

@@ -90,7 +90,8 @@ async def _perform(attempt: Attempt) -> Outcome:
             _uncancel()
             return Outcome(error=error)
         raise  # the worker itself is being stopped at once
-    except (Exception, Parked) as error:
+    except (Exception, Parked, SystemExit) as error:
+        # An agent's sys.exit() ends its run, not the worker.
         await attempt.finish(failed=True)
         return Outcome(error=error)
 

@@ -12,7 +12,7 @@ from perdure.errors import PerdureError
 
 # Errors of the code itself: the same code fails alike, so another try only costs.
 _BUGS = (
-    AttributeError, ImportError, NameError, NotImplementedError, SyntaxError, TypeError,
+    AttributeError, ImportError, NameError, NotImplementedError, SyntaxError, SystemExit, TypeError,
 )  # fmt: skip
 # HTTP answers that stay the same however often one asks (408, 409 and 429 do not).
 _FATAL_STATUS = frozenset({400, 401, 402, 403, 404, 405, 410, 413, 422, 451})
