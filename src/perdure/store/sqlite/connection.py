@@ -33,8 +33,8 @@ class Address:
     def parse(cls, url: str) -> Address:
         """``sqlite:///relative.db`` or ``sqlite:////absolute/path.db``. Raises ConfigError."""
         scheme, separator, rest = url.partition("://")
-        name = unquote(rest.partition("?")[0])
-        if scheme != "sqlite" or not separator or not name.startswith("/"):
+        name = unquote(rest)
+        if scheme != "sqlite" or not separator or not rest.startswith("/") or "?" in rest:
             raise ConfigError(
                 f"{url!r} is no address of a SQLite database.",
                 hint="Write sqlite:///relative.db or sqlite:////absolute/path.db.",

@@ -75,7 +75,7 @@ class SqliteStore(Store):
             self._readers.start()
             if check:
                 await self._readers.read(check_version)
-            self._wakes.open()
+            await self._wakes.open()
         except BaseException:
             await self.close()
             raise
@@ -205,7 +205,11 @@ class SqliteStore(Store):
         return membership
 
     async def release(self, worker: str) -> int:
-        return await self._writer.write(lambda tx: upkeep.release(tx, worker, died=True, gone=True))
+        count = await self._writer.write(
+            lambda tx: upkeep.release(tx, worker, died=True, gone=True)
+        )
+        self._places.remove(worker)  # if it lives after all, it finds out by this
+        return count
 
     async def workers(self) -> list[dict[str, object]]:
         found: list[dict[str, object]] = []

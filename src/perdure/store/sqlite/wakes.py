@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import socket
 import sqlite3
@@ -27,6 +28,7 @@ import orjson
 from perdure.store.sqlite.connection import Address, connect
 from perdure.store.sqlite.writer import Told
 
+log = logging.getLogger(__name__)
 Callback = Callable[[str], None]
 LONGEST_PATH = 100  # bytes; sun_path holds 104 on macOS, 108 on Linux, with the final zero
 LONGEST_MESSAGE = 32_768  # bytes
@@ -47,16 +49,19 @@ class Wakes:
         self._poll: threading.Thread | None = None
         self._stop = threading.Event()
 
-    def open(self) -> None:
+    async def open(self) -> None:
+        """Begin to be told."""
         self._loop = asyncio.get_running_loop()
         self._stop.clear()
         try:
             self._bind()
         except (OSError, AttributeError, NotImplementedError):
+            ready: asyncio.Future[None] = self._loop.create_future()
             self._poll = threading.Thread(
-                target=self._poll_main, name="perdure-sqlite-poll", daemon=True
+                target=self._poll_main, args=(ready,), name="perdure-sqlite-poll", daemon=True
             )
             self._poll.start()
+            await ready  # what is committed after this is noticed
 
     def close(self) -> None:
         self._stop.set()
@@ -95,18 +100,11 @@ class Wakes:
                 loop.call_soon_threadsafe(self._dispatch, here)
             except RuntimeError:  # the loop was closed: nobody listens any more
                 pass
+        own = self._path
         far = [(topic, payload) for topic, payload, far in told if far]
-        if far and self._path is not None and (peers := self._peers(self._path)):
+        if far and own is not None and (peers := _peers(own)):
             message = orjson.dumps(far)
             _send(peers, message if len(message) <= LONGEST_MESSAGE else ANYTHING)
-
-    def _peers(self, own: Path) -> list[str]:
-        folder = str(own.parent)
-        return [
-            f"{folder}/{name}"
-            for name in os.listdir(folder)
-            if name != own.name and not name.endswith(LOST)
-        ]
 
     # -- being told ---------------------------------------------------------------------------
 
@@ -160,22 +158,30 @@ class Wakes:
             for callback in callbacks:
                 self._loop.call_soon(callback, "*")
 
-    def _poll_main(self) -> None:
+    def _poll_main(self, ready: asyncio.Future[None]) -> None:
+        assert self._loop is not None
+        link: sqlite3.Connection | None = None
         try:
             link = connect(self._address, write=False)
-        except Exception:  # the store itself will say so at its next call
-            return
-        seen: int | None = None
-        try:
+            seen = _version(link)
+            self._loop.call_soon_threadsafe(ready.set_result, None)
             while not self._stop.wait(POLL_S):
-                (version,) = link.execute("PRAGMA data_version").fetchone()
-                if seen is not None and version != seen and self._loop is not None:
+                if (version := _version(link)) != seen:
+                    seen = version
                     self._loop.call_soon_threadsafe(self._dispatch_all)
-                seen = version
-        except (sqlite3.Error, RuntimeError):
-            pass
+        except Exception:
+            if not self._stop.is_set():
+                log.exception("Other processes' wake-ups are not heard any more.")
+            if not ready.done():
+                self._loop.call_soon_threadsafe(ready.set_result, None)
         finally:
-            link.close()
+            if link is not None:
+                link.close()
+
+
+def _version(link: sqlite3.Connection) -> int:
+    """A number that another connection's commit changes."""
+    return int(link.execute("PRAGMA data_version").fetchone()[0])
 
 
 def _folder(address: Address) -> Path:
@@ -191,6 +197,16 @@ def _folder(address: Address) -> Path:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise PermissionError(errno.EPERM, "not a private folder of this user", str(folder))
     return folder
+
+
+def _peers(own: Path) -> list[str]:
+    """The other sockets in the folder."""
+    folder = str(own.parent)
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:  # someone tidied up
+        return []
+    return [f"{folder}/{name}" for name in names if name != own.name and not name.endswith(LOST)]
 
 
 def _marker(path: Path) -> Path:

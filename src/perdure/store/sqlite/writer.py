@@ -8,6 +8,7 @@ out after its commit, never before. Nothing here runs on the event loop.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import sqlite3
 import threading
@@ -19,6 +20,7 @@ from typing import Any, Generic, TypeVar
 
 from perdure.store.sqlite.connection import Address, Clock, closed, connect, translate
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 MERGED = 128  # writes in one transaction at most
 BUSY_S = 10.0  # how long to wait for another process's write
@@ -105,7 +107,6 @@ class Writer:
         """Connect, in the thread. Raises what that raises."""
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[None] = loop.create_future()
-        self._open = True
         self._thread = threading.Thread(
             target=self._main, args=(loop, ready), name="perdure-sqlite-writer", daemon=True
         )
@@ -113,8 +114,9 @@ class Writer:
         try:
             await ready
         except BaseException:
-            await self.stop()
+            self._queue.put(None)
             raise
+        self._open = True
 
     async def stop(self) -> None:
         """Finish what is queued, refuse the rest, end the thread."""
@@ -175,30 +177,38 @@ class Writer:
         return jobs, True
 
     def _commit(self, link: sqlite3.Connection, jobs: list[_Job[Any]]) -> None:
-        told: dict[Told, None] = {}
         try:
-            self._begin(link)
+            told = self._carry_out(link, jobs)
+        except Exception as error:
+            meaning = translate(error, self._address) if isinstance(error, sqlite3.Error) else error
+            for job in jobs:
+                job.error = meaning
+        else:
+            try:
+                self._told(told)
+            except Exception:  # a hint is not worth the thread
+                log.exception("A wake-up could not be sent.")
+        _answer(jobs)
+
+    def _carry_out(self, link: sqlite3.Connection, jobs: list[_Job[Any]]) -> Iterable[Told]:
+        """Commit what the jobs do; returns what they tell. A job's own error is its own."""
+        self._begin(link)
+        try:
             transaction = Transaction(link, self._clock())
             if len(jobs) == 1:
                 self._run(transaction, jobs[0])
-                if jobs[0].error is not None and link.in_transaction:
+                if jobs[0].error is not None:
                     link.execute("ROLLBACK")
-                    _answer(jobs)
-                    return
+                    return ()
             else:
                 for job in jobs:
                     self._run_apart(transaction, job)
             link.execute("COMMIT")
-            told = transaction.told
-        except Exception as error:
+        except BaseException:
             if link.in_transaction:
                 link.execute("ROLLBACK")
-            meaning = translate(error, self._address) if isinstance(error, sqlite3.Error) else error
-            for job in jobs:
-                job.error = meaning
-        if told:
-            self._told(told)
-        _answer(jobs)
+            raise
+        return transaction.told
 
     def _begin(self, link: sqlite3.Connection) -> None:
         until = time.monotonic() + BUSY_S
