@@ -34,3 +34,13 @@ async def follow(store: Store, run_id: str, after: int = 0) -> AsyncIterator[Log
                 yield event
             if not events:
                 await watch.moved(POLL)
+
+
+async def whole_log(store: Store, run_id: str, after: int = 0) -> list[LogEvent]:
+    """Everything there is now after ``after``."""
+    found: list[LogEvent] = []
+    while True:
+        page = await store.events(run_id, found[-1].seq if found else after, PAGE)
+        found.extend(page)
+        if len(page) < PAGE:
+            return found

@@ -4,7 +4,7 @@ and nothing is cut."""
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -59,35 +59,30 @@ def table(
     columns: Sequence[str],
     rows: Sequence[Sequence[str]],
     *,
-    styles: Sequence[str | None] = (),
+    cell_styles: Mapping[tuple[int, int], str] | None = None,
     shrink: int | None = None,
 ) -> None:
-    """Print a table. In a terminal the column ``shrink`` gives way first where the width is too
-    small; the others keep their words whole."""
+    """Print a table. ``cell_styles``: (row, column) -> style. In a terminal the column ``shrink``
+    is cut where the width is too small; without a terminal nothing is."""
+    widths = [
+        max([len(column), *(len(row[i]) for row in rows)]) for i, column in enumerate(columns)
+    ]
     if not sys.stdout.isatty():
-        widths = [
-            max(len(column), *(len(row[i]) for row in rows)) if rows else len(column)
-            for i, column in enumerate(columns)
-        ]
         for row in (columns, *rows):
             cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             print("  ".join(cells).rstrip())
         return
-    from rich.table import Table
     from rich.text import Text
 
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for i, column in enumerate(columns):
-        style = styles[i] if i < len(styles) else None
-        gives_way = i == shrink
-        made.add_column(
-            column,
-            style=style,
-            no_wrap=True,
-            overflow="ellipsis",
-            ratio=1 if gives_way else None,
-            min_width=None if gives_way else min(len(column), 8),
-        )
-    for row in rows:
-        made.add_row(*(Text(cell) for cell in row))
-    stdout().print(made)
+    console, styles = stdout(), cell_styles or {}
+    if shrink is not None:
+        others = sum(widths) - widths[shrink] + 2 * (len(columns) - 1)
+        widths[shrink] = max(min(widths[shrink], console.width - others), len(columns[shrink]))
+    for n, row in enumerate((columns, *rows), -1):
+        line = Text(style="dim" if n < 0 else "", no_wrap=True, overflow="ellipsis")
+        for i, cell in enumerate(row):
+            text = cell if len(cell) <= widths[i] else cell[: widths[i] - 1] + "…"
+            line.append(text.ljust(widths[i]), style=styles.get((n, i), ""))
+            line.append("" if i == len(row) - 1 else "  ")
+        line.rstrip()
+        console.print(line)
