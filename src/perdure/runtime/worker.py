@@ -73,6 +73,9 @@ class Worker:
         self._running: dict[str, Attempt] = {}
         self._tasks: dict[str, asyncio.Task[Ended | None]] = {}
         self._wake = asyncio.Event()
+        self._spare = 0  # slots that claims leave to runs in place
+        self._placing = 0  # slots kept for runs that are being leased in place
+        self._asked = 0  # slots that a claim under way may fill
         self._more = False
         self._reserved = False
         self._membership: Membership | None = None
@@ -90,16 +93,28 @@ class Worker:
         """Whether it is joined and may start effects (see ``Membership.holds``)."""
         return self._membership is not None and self._membership.holds
 
-    def has_room(self, agent: str) -> bool:
-        """Whether a run of ``agent`` may be leased to it now, to be executed in place."""
-        return (
+    def keep_spare(self) -> None:
+        """Runs will be executed in place here: leave an eighth of the slots to them, which claims
+        never take, so that who waits for an answer finds room while there is a backlog."""
+        self._spare = self.settings.concurrency // 8
+
+    def reserve(self, agent: str) -> bool:
+        """Keep a slot for a run of ``agent`` that is about to be leased to this worker. Where this
+        is True, ``unreserve`` follows, after ``take`` if it comes to that."""
+        may = (
             agent in self.agents
-            and len(self._tasks) < self.settings.concurrency
+            and len(self._tasks) + self._placing + self._asked < self.settings.concurrency
             and not self.draining
             and not self._reserved
             and self._membership is not None
             and self.runtime.may_start.is_set()
         )
+        self._placing += may
+        return may
+
+    def unreserve(self) -> None:
+        """The slot that was kept is taken, or is not needed."""
+        self._placing -= 1
 
     @property
     def queues(self) -> Sequence[str]:
@@ -176,16 +191,21 @@ class Worker:
 
     async def _claim(self) -> int:
         """Claim what there is room for. Returns how many."""
-        free = self.settings.concurrency - len(self._tasks)
+        free = self.settings.concurrency - self._spare - self._placing - len(self._tasks)
         # A few at a time cost as much as many: wait until a quarter is free.
         if free < max(self.settings.concurrency // 4, 1) or (self._reserved and self._tasks):
             self._more = True
             return 0
         if not self.runtime.may_start.is_set():
             return 0
-        claimed = await self.store.claim(
-            self.id, self.queues, free, idle=not self._tasks, root=self.root
-        )
+        self._asked = free
+        try:
+            idle = not self._tasks and not self._placing
+            claimed = await self.store.claim(
+                self.id, self.queues, free, idle=idle, root=self.root
+            )
+        finally:
+            self._asked = 0
         self._reserved = claimed.reserved
         self._more = len(claimed.leases) == free or claimed.reserved
         for lease in claimed.leases:

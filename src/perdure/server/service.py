@@ -51,6 +51,7 @@ class Service:
         await self.store.open()
         await refuse_exposed(self.config.server, self.store)
         if self.worker is not None:
+            self.worker.keep_spare()
             await self.worker.start()
 
     def begin_drain(self) -> None:

@@ -8,12 +8,13 @@ the request or the store meanwhile; the worker is alive, so nobody else would ev
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from perdure.core.run import RunState
 from perdure.errors import NotFound, StoreUnavailable
 from perdure.runtime.execution import Ended
 from perdure.runtime.recorder import RETRY_DELAYS
+from perdure.runtime.worker import Worker
 from perdure.server.service import Service
 from perdure.store.rows import Enqueued, NewRun
 
@@ -28,23 +29,27 @@ class Started:
     task: asyncio.Task[Ended | None] | None = None
 
 
-async def start(service: Service, run: NewRun) -> Started:
-    """Enqueue ``run``. Raises IdempotencyMismatch, StoreUnavailable."""
-    if run.lease_to is None:
-        (answer,) = await service.store.enqueue([run])
-        return _started(service, answer)
-    # Shielded: once it is leased to us, the run needs its attempt even if the client is gone.
-    return await asyncio.shield(_in_place(service, run))
+async def start(service: Service, run: NewRun, *, attended: bool) -> Started:
+    """Enqueue ``run``; in place where it is ``attended`` (someone waits for it) and the worker
+    has room. Raises IdempotencyMismatch, StoreUnavailable."""
+    worker = service.worker
+    if attended and worker is not None and run.delay is None and worker.reserve(run.agent):
+        # Shielded: once it is leased to us, the run needs its attempt even if the client is gone.
+        return await asyncio.shield(_in_place(service, worker, replace(run, lease_to=worker.id)))
+    (answer,) = await service.store.enqueue([run])
+    return _started(service, answer)
 
 
-async def _in_place(service: Service, run: NewRun) -> Started:
+async def _in_place(service: Service, worker: Worker, run: NewRun) -> Started:
     try:
         (answer,) = await service.store.enqueue([run])
+        return _started(service, answer)
     except StoreUnavailable:
         # It may have been written all the same.
         service.in_background(asyncio.get_running_loop().create_task(_recover(service, run)))
         raise
-    return _started(service, answer)
+    finally:
+        worker.unreserve()
 
 
 def _started(service: Service, answer: Enqueued) -> Started:

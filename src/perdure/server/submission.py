@@ -80,7 +80,7 @@ async def new_run(
     idempotency_key: str | None,
     trace: str | None,
     watch: bool,
-    lease_to: str | None,
+    lease_to: str | None = None,
 ) -> NewRun:
     """The run to enqueue; a large input is put into the blob store. Raises InvalidInput where
     the agent's code is here and says so."""

@@ -306,6 +306,27 @@ async def test_a_worker_without_room_leaves_the_run_to_the_queue(
         assert run["result"] == "hello x"
 
 
+async def test_a_crowd_never_has_more_attempts_than_slots(tmp_path: Path) -> None:
+    app = App()
+    now = most = 0
+
+    @app.agent
+    async def crowd(value: Any) -> None:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        now -= 1
+
+    async with serving(app, tmp_path, worker=WorkerSettings(concurrency=3)) as served:
+        answers = await asyncio.gather(
+            *(served.http.post("/api/agents/crowd/runs?wait=30", json={}) for _ in range(30))
+        )
+        assert {answer.json()["state"] for answer in answers} == {"succeeded"}
+        assert most <= 3
+
+
 async def test_a_run_that_parks_in_place_is_waited_for(tmp_path: Path) -> None:
     app = App()
 

@@ -93,7 +93,7 @@ def _known(**policy: Any) -> Known:
 
 async def _run(document: Any, known: Known, folder: Path, **more: Any) -> NewRun:
     values: dict[str, Any] = {
-        "tenant": "", "idempotency_key": None, "trace": None, "watch": False, "lease_to": None,
+        "tenant": "", "idempotency_key": None, "trace": None, "watch": False,
     }  # fmt: skip
     return await new_run(read(document), known, FileBlobs(folder), **{**values, **more})
 
@@ -117,17 +117,17 @@ async def test_an_input_of_the_wrong_type_makes_no_run(tmp_path: Path) -> None:
         await _run({"input": 3}, _known(), tmp_path)
 
 
+async def test_a_delayed_run_is_not_executed_in_place(tmp_path: Path) -> None:
+    assert (await _run({"input": "x"}, _known(), tmp_path, lease_to="w")).lease_to == "w"
+    delayed = {"input": "x", "delay": 1}
+    assert (await _run(delayed, _known(), tmp_path, lease_to="w")).lease_to is None
+
+
 async def test_a_large_input_becomes_a_blob(tmp_path: Path) -> None:
     text = "x" * (MAX_INLINE + 1)
     run = await _run({"input": text}, _known(), tmp_path)
     assert run.input[:1] == BLOB
     assert FileBlobs(tmp_path).get(run.input) == f'"{text}"'.encode()
-
-
-async def test_a_delayed_run_is_not_executed_in_place(tmp_path: Path) -> None:
-    assert (await _run({"input": "x"}, _known(), tmp_path, lease_to="w")).lease_to == "w"
-    delayed = {"input": "x", "delay": 1}
-    assert (await _run(delayed, _known(), tmp_path, lease_to="w")).lease_to is None
 
 
 @pytest.mark.parametrize(

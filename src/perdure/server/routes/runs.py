@@ -55,8 +55,6 @@ class Runs:
         attended = streamed or wanted.seconds > 0
         until = monotonic() + wanted.seconds
         await service.pressure.admit(agent.info.queue)
-        worker = service.worker
-        in_place = attended and worker is not None and worker.has_room(agent.info.name)
         started = await start(
             service,
             await submission.new_run(
@@ -67,8 +65,8 @@ class Runs:
                 idempotency_key=submission.idempotency_key(request.headers.get("idempotency-key")),
                 trace=submission.traceparent(request.headers.get("traceparent")),
                 watch=attended,
-                lease_to=worker.id if worker is not None and in_place else None,
             ),
+            attended=attended,
         )
         if started.task is not None:
             service.pressure.started(agent.info.queue)
