@@ -8,6 +8,7 @@ from perdure.testing.simulator import Call, Reply
 from tests.faults.books import LOOKED
 
 MODEL_CALLS = {"plain_async": 6, "plain_sync": 6, "graph_async": 6, "graph_sync": 6}
+PACE = 0.02  # seconds between pieces, so that a stream has a middle
 TOOL_CALLS = 4  # three looks and a payment
 
 
@@ -15,10 +16,15 @@ def brain(call: Call) -> Reply:
     """Agents with tools ask for three looks at once, then for the payment, then end."""
     if not call.tools:
         name = hashlib.sha256(call.prompt.encode()).hexdigest()[:8]
-        return Reply(f"words about {name}, and more words to stream in pieces", chunk=8)
+        return Reply(f"words about {name}, and more words to stream in pieces", chunk=8, pace=PACE)
     key = call.messages[0].text.split(":")[0]
     if call.turn == 0:
-        return Reply("I look.", tools=[("look", {"key": key, "what": what}) for what in LOOKED])
+        return Reply(
+            "I look.",
+            pace=PACE,
+            chunk=3,
+            tools=[("look", {"key": key, "what": what}) for what in LOOKED],
+        )
     if call.turn == 1:
         return Reply("I pay.", tools=[("charge", {"key": key})])
-    return Reply("All done.", chunk=3)
+    return Reply("All done.", chunk=3, pace=PACE)

@@ -20,6 +20,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from perdure import codec
+from perdure.core import crash
 from perdure.core.ports import Ticket
 from perdure.core.retry import Severity, decide
 from perdure.gateway.answer import FINAL, Answer, Breach, kept
@@ -275,6 +276,7 @@ class Exchange:
                 for chunk in held:
                     channel.put(chunk)
                 held.clear()
+                crash.reach(crash.Point.MID_STREAM)
             try:
                 piece = await incoming.read()
             except SendFailed as failure:

@@ -297,14 +297,16 @@ def perform_blocking(place: Place, call: Call) -> Any:
         try:
             return place.wait_blocking(_handed_over(here, call))
         finally:
+            here.mine()  # again
             current_boundary.reset(token)
-    ticket = here.request_blocking(declared.kind, call.name, call.content, promise=declared.effect)
+    ticket = here.ticket_blocking(declared.kind, call.name, call.content, promise=declared.effect)
     if not ticket.live:
         return _replayed(ticket.state, ticket.value, call)
     live = cast("Live", ticket)
     inner = here.inside(live, once=False)
     if declared.effect is Promise.UNDECLARED and declared.kind == Kind.TOOL:
         here.wait_blocking(_undeclared(live, inner, foreign=True))
+    inner.mine()
     token = current_boundary.set(inner)
     try:
         data = call.values.encode(call.function(*call.args, **call.kwargs))
@@ -390,9 +392,16 @@ async def _try(call: Call, timeout: timedelta | None = None) -> Any:
 
 
 async def _body(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    inner = cast("Place", current_boundary.get())
     if inspect.iscoroutinefunction(function):
+        inner.mine()
         return await function(*args, **kwargs)
-    return await asyncio.to_thread(function, *args, **kwargs)
+
+    def body() -> Any:
+        inner.mine()
+        return function(*args, **kwargs)
+
+    return await asyncio.to_thread(body)
 
 
 async def _undeclared(live: Live, inner: Place, *, foreign: bool = False) -> None:

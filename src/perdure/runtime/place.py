@@ -33,7 +33,7 @@ class Place:
 
     __slots__ = (
         "__weakref__", "agent", "attempt", "barrier", "children", "effect", "name", "once",
-        "owner", "path", "run_id", "scope",
+        "owner", "path", "run_id", "scope", "stream",
     )  # fmt: skip
 
     def __init__(
@@ -57,8 +57,15 @@ class Place:
         self.once = once
         self.effect = effect  # whose body this is, with the scope as its key
         self.children = 0
-        # What must be durable before this branch's next effect goes out.
+        # What must be durable before this branch's next effect goes out: its last row, which
+        # stands for those before it, and its last stream, whose row is written by a pump (C8).
         self.barrier: asyncio.Future[None] | None = None
+        self.stream: asyncio.Future[None] | None = None
+
+    def mine(self) -> None:
+        """The calling code is what this place is for: whatever it starts are its children, which
+        then have like names whichever of them comes first."""
+        self.owner = _me()
 
     def here(self) -> Place:
         """The calling code's own place, made on its first visit."""
@@ -119,6 +126,13 @@ class Place:
     def request_blocking(
         self, kind: str, name: str, digest: bytes, *, promise: str = "reads", streamed: bool = False
     ) -> Ticket:
+        ticket = self.ticket_blocking(kind, name, digest, promise=promise, streamed=streamed)
+        return _ForeignTicket(ticket, self.attempt.loop)
+
+    def ticket_blocking(
+        self, kind: str, name: str, digest: bytes, *, promise: str = "reads", streamed: bool = False
+    ) -> Ticket:
+        """The loop's own ticket, for callers that keep its methods on the loop themselves."""
         place = self.here()
         attempt = self.attempt
         attempt.refuse_loop_thread(f"The {kind} {name!r}")
@@ -138,7 +152,8 @@ class Place:
 
 
 class _ForeignTicket:
-    """A ticket used from an event loop that is not the worker's (``run_sync`` of some SDKs)."""
+    """A ticket used from a thread, or from an event loop that is not the worker's (``run_sync`` of
+    some SDKs)."""
 
     def __init__(self, ticket: Ticket, loop: asyncio.AbstractEventLoop) -> None:
         self._ticket = ticket
@@ -164,4 +179,7 @@ class _ForeignTicket:
         self._loop.call_soon_threadsafe(self._ticket.warning, code, message)
 
     async def _there(self, what: Coroutine[Any, Any, None]) -> None:
-        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(what, self._loop))
+        if asyncio.get_running_loop() is self._loop:
+            await what
+        else:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(what, self._loop))

@@ -26,15 +26,16 @@ class Pumps:
         """Run ``body`` as a task on the calling loop."""
 
         async def run() -> None:
-            try:
-                await body()
-            finally:
-                self._one_less()
+            await body()
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            self._one_less()  # also for a task that was cancelled before it began
 
         self._one_more()
         task = asyncio.get_running_loop().create_task(run(), context=contextvars.Context())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(ended)
         return task
 
     def start_thread(self, body: Callable[[], None]) -> None:
