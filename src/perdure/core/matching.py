@@ -71,17 +71,28 @@ def _place(scope: bytes, branch: str, after: bytes) -> _Place:
 class Journal:
     """The unread part of a run's journal, and where each branch stands."""
 
-    def __init__(self, entries: Iterable[Entry] = (), *, changed: Changed = Changed.REUSE) -> None:
+    def __init__(
+        self,
+        entries: Iterable[Entry] = (),
+        *,
+        changed: Changed = Changed.REUSE,
+        faithful: bool = False,
+    ) -> None:
         """``entries`` are folded (``core.record.fold``), in order of their first row.
 
-        Failures the agent did not go on after are left out, as if void (F1).
+        Failures the agent did not go on after are left out, as if void (F1), unless ``faithful``:
+        an offline replay fails where the run failed.
         """
         self._changed = changed
+        self._faithful = faithful
         self._recorded: dict[_Identity, set[int]] = {}
         self._next: dict[_Identity, int] = {}
         self._after: dict[tuple[bytes, str], bytes] = {}
         self._unsure = 0
-        self._read_anew(_without_open_failures(list(entries)))
+        self._read_anew(self._kept(entries))
+
+    def _kept(self, entries: Iterable[Entry]) -> list[Entry]:
+        return list(entries) if self._faithful else _without_open_failures(list(entries))
 
     def _read_anew(self, kept: list[Entry]) -> None:
         self._unread: dict[bytes, Entry] = {entry.key: entry for entry in kept}
@@ -119,12 +130,8 @@ class Journal:
         """
         after = self._after.get((scope, branch), b"")
         if self._unread:
-            identity = (scope, stable(branch), kind, name, digest)
-            entry = self._earliest(self._here.get(identity)) or self._earliest(
-                self._anywhere.get((scope, kind, name, digest))
-            )
+            entry = self._recorded_for(scope, branch, kind, name, digest)
             if entry is not None:
-                self._take(entry)
                 return Match(
                     _ANSWER[EntryState(entry.state)], entry, entry.key, after, entry.occurrence
                 )
@@ -136,6 +143,15 @@ class Journal:
                     return Match(Verdict.UNSURE, None, b"", after, 0)
                 return self._changed_here(found, scope, branch, kind, name, digest, after)
         return self._new(scope, branch, kind, name, digest, after)
+
+    def note(self, scope: bytes, branch: str, kind: str, name: str, digest: bytes) -> Match:
+        """The same for what is known at once and touches nothing (clock, random, an event): it is
+        recorded or new, and never says anything about what is recorded beside it."""
+        entry = self._recorded_for(scope, branch, kind, name, digest) if self._unread else None
+        if entry is None:
+            after = self._after.get((scope, branch), b"")
+            return self._new(scope, branch, kind, name, digest, after)
+        return Match(Verdict.REPLAY, entry, entry.key, entry.after, entry.occurrence)
 
     def reconsider(self) -> None:
         """An unsure request is about to be asked again."""
@@ -158,7 +174,7 @@ class Journal:
         """What was requested in ``branch`` and below will be requested once more from its
         beginning, because a framework starts that part of the agent over. ``entries``, the run's
         whole journal by now, answer it like the first time."""
-        kept = _without_open_failures(list(entries))
+        kept = self._kept(entries)
         elsewhere: set[bytes] = set()
         back: list[Entry] = []
         for entry in kept:  # an effect is requested before what is requested inside it
@@ -175,6 +191,17 @@ class Journal:
             if (not under(path, branch) if not scope else scope in elsewhere)
         }
         self._read_anew(back)
+
+    def _recorded_for(
+        self, scope: bytes, branch: str, kind: str, name: str, digest: bytes
+    ) -> Entry | None:
+        """Take the entry that was recorded for just this request, in this branch or another."""
+        entry = self._earliest(
+            self._here.get((scope, stable(branch), kind, name, digest))
+        ) or self._earliest(self._anywhere.get((scope, kind, name, digest)))
+        if entry is not None:
+            self._take(entry)
+        return entry
 
     def _new(
         self, scope: bytes, branch: str, kind: str, name: str, digest: bytes, after: bytes
