@@ -12,14 +12,16 @@ import inspect
 import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 from perdure import codec
+from perdure.core.ports import current_boundary
 from perdure.errors import InvalidInput, UsageError
 from perdure.runtime.policy import Policy
 
 if TYPE_CHECKING:
     from perdure.runtime.attempt import Attempt
+    from perdure.runtime.place import Place
 
 # What decoded JSON may be where an agent asks for a plain type.
 _PLAIN: dict[type, tuple[type, ...]] = {
@@ -208,7 +210,13 @@ def _async(function: Callable[..., Any], shape: _Parameters) -> Invoke:
 def _threaded(function: Callable[..., Any], shape: _Parameters) -> Invoke:
     async def invoke(attempt: Attempt, value: Any) -> Any:
         args, kwargs = shape.bind(value)
-        result = await in_thread(lambda: function(*args, **kwargs), name=attempt.run_id)
+        place = cast("Place", current_boundary.get())
+
+        def body() -> Any:
+            place.mine()
+            return function(*args, **kwargs)
+
+        result = await in_thread(body, name=attempt.run_id)
         # A plain function may lead to an async one without saying so (partials, wrappers).
         return await result if inspect.isawaitable(result) else result
 

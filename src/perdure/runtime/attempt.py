@@ -154,9 +154,13 @@ class Attempt:
     ) -> Ticket:
         """What a request is answered with (see ``core.ports``). ``foreign``: the agent's code
         waits in another thread, so closing is an exception there instead of a block."""
-        while place.barrier is not None:
-            barrier, place.barrier = place.barrier, None
+        while (barrier := place.stream or place.barrier) is not None:
             await asyncio.shield(barrier)
+            # Only now: whoever is cancelled while it waits is not let through the next time.
+            if barrier is place.stream:
+                place.stream = None
+            elif barrier is place.barrier:
+                place.barrier = None
         if self._may_not_start(place):
             await self.block(foreign, place)
         if foreign and self._raise_cancel_in_thread:
@@ -278,7 +282,7 @@ class Attempt:
             ticket.intended_value = await self.fetch(match.entry)
         self._flight.begin(ticket)
         if streamed:
-            ticket.released = place.barrier = self.loop.create_future()
+            ticket.released = place.stream = self.loop.create_future()
         if kind == Kind.TOOL and promise != Promise.ONCE and ticket.intended is None:
             # Nobody waits for this row: it tells watchers, and the next attempt after a crash.
             self.append_quietly(ticket.record(EntryState.INTENT, b"{}"))
@@ -360,13 +364,21 @@ class Attempt:
         value, or records this one. It is durable before the branch's next effect goes out."""
         if self.closing is not None:
             return value
+        try:
+            self.guard.admit(kind, name, digest)
+        except LoopGuard as error:
+            self.close(Ending.FAIL, error=error)
+            raise
+        if self.entries >= self.policy.max_entries:
+            self.close(Ending.PARK, waits=(_entries_limit(self.policy.max_entries),))
+            return value
         if self._failures:
             self._went_on(place)
-        match = self.journal.request(place.scope, place.path, kind, name, digest)
-        entry = match.entry
-        if match.verdict in (Verdict.REPLAY, Verdict.REUSE) and entry and entry.value is not None:
-            self.journal.delivered(place.scope, place.path, entry.key)
-            return entry.value
+        match = self.journal.note(place.scope, place.path, kind, name, digest)
+        if match.entry is not None:
+            self.journal.delivered(place.scope, place.path, match.key)
+            # A value too large to be read with the keys is an event's, whose digest is its own.
+            return match.entry.value if match.entry.value is not None else value
         place.barrier = self.append(
             Record(
                 RecordType.ENTRY, match.key, place.scope, place.path, match.after, kind, name,
@@ -561,7 +573,9 @@ class Attempt:
         """Run the agent's code on ``value`` and return what it returns. Raises what it raises;
         ``Parked`` when the attempt was closed meanwhile, whatever the agent made of that."""
         self.task = asyncio.current_task()
-        place = Place(self, b"", "", None if self.agent.sync else self.task)
+        place = Place(self, b"", "", None)
+        if not self.agent.sync:
+            place.mine()
         token = current_boundary.set(place)
         self._inside = True
         try:

@@ -19,10 +19,11 @@ from perdure import codec
 from perdure.core.digest import digest
 from perdure.core.ports import current_boundary
 from perdure.core.record import Kind, Promise
-from perdure.errors import BoundaryError
+from perdure.errors import BoundaryError, TooLarge
 from perdure.runtime.place import Place
 from perdure.runtime.ticket import Live
 from perdure.runtime.waiting import signal_document, signal_payload
+from perdure.store.blobs import MAX_INLINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +168,16 @@ async def _wait_for(
 
 def emit(name: str, data: Any = None) -> None:
     """Append an event of the agent's own to the run's log: once, however often it is replayed.
-    Outside a run it does nothing."""
+    Outside a run it does nothing. Raises TooLarge for over 256 KiB of data."""
     place = current_boundary.get()
     if place is None:
         return
     value = codec.encode(data, what=f"data of event {name!r}")
+    if len(value) > MAX_INLINE:
+        raise TooLarge(
+            f"The data of event {name!r} is {len(value)} bytes; an event holds {MAX_INLINE}.",
+            hint="Return it from a step, which can be any size, and emit where it is.",
+        )
     _note(cast("Place", place), Kind.EMIT, name, digest(value), value)
 
 

@@ -161,17 +161,13 @@ class House:
         finally:
             undo()
 
-    async def until_entry(self, run_id: str, name: str, state: str = "done") -> None:
-        """Wait until an entry of this name is recorded."""
-
-        async def there() -> bool:
-            return any(e.name == name and e.state == state for e in await self.entries(run_id))
-
+    async def until_entries(self, run_id: str, count: int, state: str = "done") -> None:
+        """Wait until so many effects are recorded."""
         moved = asyncio.Event()
         undo = self.store.listen(f"run:{run_id}", lambda _: moved.set())
         try:
             async with asyncio.timeout(PATIENCE):
-                while not await there():
+                while [e.state for e in await self.entries(run_id)].count(state) < count:
                     await moved.wait()
                     moved.clear()
         finally:
