@@ -153,15 +153,6 @@ class Journal:
             return self._new(scope, branch, kind, name, digest, after)
         return Match(Verdict.REPLAY, entry, entry.key, entry.after, entry.occurrence)
 
-    def note(self, scope: bytes, branch: str, kind: str, name: str, digest: bytes) -> Match:
-        """The same for what is known at once and touches nothing (clock, random, an event): it is
-        recorded or new, and never says anything about what is recorded beside it."""
-        entry = self._recorded_for(scope, branch, kind, name, digest) if self._unread else None
-        if entry is None:
-            after = self._after.get((scope, branch), b"")
-            return self._new(scope, branch, kind, name, digest, after)
-        return Match(Verdict.REPLAY, entry, entry.key, entry.after, entry.occurrence)
-
     def reconsider(self) -> None:
         """An unsure request is about to be asked again."""
         self._unsure -= 1
@@ -200,17 +191,6 @@ class Journal:
             if (not under(path, branch) if not scope else scope in elsewhere)
         }
         self._read_anew(back)
-
-    def _recorded_for(
-        self, scope: bytes, branch: str, kind: str, name: str, digest: bytes
-    ) -> Entry | None:
-        """Take the entry that was recorded for just this request, in this branch or another."""
-        entry = self._earliest(
-            self._here.get((scope, stable(branch), kind, name, digest))
-        ) or self._earliest(self._anywhere.get((scope, kind, name, digest)))
-        if entry is not None:
-            self._take(entry)
-        return entry
 
     def _recorded_for(
         self, scope: bytes, branch: str, kind: str, name: str, digest: bytes

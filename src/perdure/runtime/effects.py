@@ -307,7 +307,6 @@ def perform_blocking(place: Place, call: Call) -> Any:
     if declared.effect is Promise.UNDECLARED and declared.kind == Kind.TOOL:
         here.wait_blocking(_undeclared(live, inner, foreign=True))
     inner.mine()
-    inner.mine()
     token = current_boundary.set(inner)
     try:
         data = call.values.encode(call.function(*call.args, **call.kwargs))

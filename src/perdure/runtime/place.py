@@ -67,11 +67,6 @@ class Place:
         then have like names whichever of them comes first."""
         self.owner = _me()
 
-    def mine(self) -> None:
-        """The calling code is what this place is for: whatever it starts are its children, which
-        then have like names whichever of them comes first."""
-        self.owner = _me()
-
     def here(self) -> Place:
         """The calling code's own place, made on its first visit."""
         me = _me()
