@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 from perdure import codec
 from perdure.cli import outcome, process
@@ -27,6 +26,7 @@ from perdure.server.run_view import member
 from perdure.server.submission import Submission, new_run
 from perdure.store import Store
 from perdure.store.blobs import Blobs, FileBlobs
+from perdure.store.ids import new_run_id
 from perdure.store.rows import NewRun, Run
 
 
@@ -76,7 +76,7 @@ def here(
         )
         return replace(run, id=worker.root)
 
-    return _execute(config, agents, str(uuid4()), make, show)
+    return _execute(config, agents, new_run_id(), make, show)
 
 
 def resumed(config: Config, agents: Mapping[str, Agent], run_id: str, *, show: Show) -> int:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any
-from uuid import uuid4
 
 import orjson
 
@@ -20,6 +19,7 @@ from perdure.codec import canonical
 from perdure.errors import InvalidInput
 from perdure.server.catalog import Known
 from perdure.store.blobs import MAX_INLINE, Blobs
+from perdure.store.ids import new_run_id
 from perdure.store.rows import Idempotency, NewRun
 
 MAX_LABELS = 32
@@ -103,7 +103,7 @@ async def new_run(
     if idempotency_key is not None:
         more["idempotency"] = Idempotency(idempotency_key, submission.body)
     return NewRun(
-        id=str(uuid4()),
+        id=new_run_id(),
         agent=agent.info.name,
         input=data,
         queue=agent.info.queue,
