@@ -210,10 +210,11 @@ def _async(function: Callable[..., Any], shape: _Parameters) -> Invoke:
 def _threaded(function: Callable[..., Any], shape: _Parameters) -> Invoke:
     async def invoke(attempt: Attempt, value: Any) -> Any:
         args, kwargs = shape.bind(value)
-        place = cast("Place", current_boundary.get())
+        place = cast("Place | None", current_boundary.get())
 
         def body() -> Any:
-            place.mine()
+            if place is not None:  # None: durability="none", there is no run
+                place.mine()
             return function(*args, **kwargs)
 
         result = await in_thread(body, name=attempt.run_id)
