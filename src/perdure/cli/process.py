@@ -22,6 +22,7 @@ from perdure.cli.strays import Strays
 from perdure.config import Config
 from perdure.errors import ConfigError, SchemaOutdated, StoreUnavailable
 from perdure.runtime.agent import Agent
+from perdure.runtime.runtime import Runtime
 from perdure.runtime.worker import Worker, WorkerSettings
 from perdure.store import Store, make_store
 from perdure.store.blobs import FileBlobs
@@ -116,9 +117,12 @@ def blob_folder(config: Config) -> Path:
 
 
 @asynccontextmanager
-async def capturing(config: Config, worker: Worker) -> AsyncIterator[None]:
+async def capturing(
+    config: Config, runtime: Runtime, *, strict: bool | None = None
+) -> AsyncIterator[None]:
     """Model calls are caught while this is open, proven by a call through each HTTP library (T2).
-    Nothing with ``gateway.capture = false``. Raises ConfigError where capture does not hold."""
+    Nothing with ``gateway.capture = false``. Raises ConfigError where capture does not hold.
+    ``strict`` stands before the setting."""
     if not config.gateway.capture:
         yield
         return
@@ -142,7 +146,8 @@ async def capturing(config: Config, worker: Worker) -> AsyncIterator[None]:
         libraries = await prove()
         log.debug("Model calls are captured under %s.", ", ".join(libraries))
         # The proof's own calls are no strays.
-        capture.strays = Strays(worker.runtime, strict=config.gateway.strict)
+        refuse = config.gateway.strict if strict is None else strict
+        capture.strays = Strays(runtime, strict=refuse)
         yield
     finally:
         uninstall()

@@ -141,7 +141,7 @@ def _execute(
             after = 0
             if make is None:
                 after = await _check_resumable(store, run_id, agents, show)
-            async with process.capturing(config, worker):
+            async with process.capturing(config, worker.runtime):
                 stop.listen()
                 if make is None and (await store.get(run_id, payloads=False)).state.final:
                     ended.append(outcome.fetched(await store.get(run_id), worker.runtime.blobs))

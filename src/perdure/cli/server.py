@@ -38,7 +38,7 @@ def serve(
         if worker is None:
             await server.serve()
         else:
-            async with process.capturing(config, worker):
+            async with process.capturing(config, worker.runtime):
                 await server.serve()
         if server.hurried:
             process.leave(stop.exit_code)

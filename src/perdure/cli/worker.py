@@ -44,7 +44,7 @@ def command(
             worker = process.make_worker(config, opened, agents)
             stop.bound(worker)
             stop.listen()
-            async with process.capturing(config, worker):
+            async with process.capturing(config, worker.runtime):
                 await worker.start()
                 click.echo(
                     f"Worker {worker.id} is ready: {', '.join(agents)} on {opened.url}", err=True

@@ -1,0 +1,122 @@
+"""An attempt that performs nothing: every effect is answered from the journal, and the first that
+is not there ends it.
+
+Branches that run beside each other are let come to their own ends first, so that what is said about
+the end does not depend on who was faster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from perdure.cli.offline.blockade import where
+from perdure.core.matching import Journal, Match, Verdict
+from perdure.core.ports import Ticket
+from perdure.core.record import Entry, Record
+from perdure.errors import Diverged, Parked
+from perdure.runtime.agent import Agent
+from perdure.runtime.attempt import Attempt, Ending
+from perdure.runtime.place import Place
+from perdure.runtime.runtime import Runtime
+from perdure.runtime.ticket import Live
+from perdure.store.rows import Lease
+
+QUIET = 0.3  # seconds without any request, after which everyone is taken to have stopped
+
+
+class Stop:
+    """Where the replay left the journal."""
+
+    def __init__(self, kind: str, name: str, under_way: bool, at: str) -> None:
+        self.kind = kind
+        self.name = name
+        self.under_way = under_way  # its intent is recorded, its end is not
+        self.at = at
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name!r} at {self.at}"
+
+
+class Rehearsal(Attempt):
+    """``on_answer(entry, reused)`` is called for each effect that the journal answers."""
+
+    def __init__(
+        self,
+        lease: Lease,
+        agent: Agent,
+        runtime: Runtime,
+        *,
+        on_answer: Callable[[Entry, bool], None],
+    ) -> None:
+        super().__init__(lease, agent, runtime)
+        self.stops: list[Stop] = []
+        self._on_answer = on_answer
+        self._stopped: list[tuple[asyncio.Future[None], bool]] = []
+        self._quiet_watch: asyncio.Task[None] | None = None
+
+    async def load(self) -> None:
+        await super().load()
+        entries = await self.runtime.store.journal(self.run_id)
+        self.journal = Journal(entries, changed=self.policy.changed, faithful=True)
+        self.replaying = len(self.journal) > 0
+
+    async def _recorded(
+        self, place: Place, match: Match, kind: str, name: str, foreign: bool
+    ) -> Ticket | None:
+        if match.verdict is Verdict.DIVERGED:
+            await self._stop(kind, name, under_way=False, foreign=foreign)
+        ticket = await super()._recorded(place, match, kind, name, foreign)
+        if ticket is not None and match.entry is not None:
+            self._on_answer(match.entry, match.verdict is Verdict.REUSE)
+        return ticket
+
+    async def _go_live(
+        self,
+        place: Place,
+        match: Match,
+        kind: str,
+        name: str,
+        digest: bytes,
+        promise: str,
+        streamed: bool,
+        foreign: bool,
+    ) -> Live:
+        await self._stop(kind, name, under_way=match.verdict is Verdict.INTENT, foreign=foreign)
+
+    async def _stop(self, kind: str, name: str, *, under_way: bool, foreign: bool) -> NoReturn:
+        self.stops.append(Stop(kind, name, under_way, where()))
+        if self._quiet_watch is None:
+            self._quiet_watch = self.loop.create_task(self._close_when_quiet())
+        future: asyncio.Future[None] = self.loop.create_future()
+        self._stopped.append((future, foreign))
+        await future
+        raise Parked("the replay is over")
+
+    async def _close_when_quiet(self) -> None:
+        seen = -1
+        while seen != self.activity:
+            seen = self.activity
+            await asyncio.sleep(QUIET)
+        error = Diverged(f"The journal holds no answer to {self.stops[0]}.")
+        self.close(Ending.FAIL, error=error)
+        for future, foreign in self._stopped:
+            if foreign and not future.done():  # a thread is waiting; tasks are cancelled
+                future.set_result(None)
+
+    # -- nothing is written -----------------------------------------------------------------------
+
+    def append(self, record: Record) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = self.loop.create_future()
+        future.set_result(None)
+        return future
+
+    def append_quietly(self, record: Record) -> None:
+        pass
+
+    def warn(self, code: str, message: str, *, key: bytes | None = None) -> None:
+        pass  # ``on_answer`` was told
+
+    def output(self, item: Any) -> None:
+        pass

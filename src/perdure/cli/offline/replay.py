@@ -1,0 +1,171 @@
+"""Runs an agent's code on an exported journal, and compares what it does with what it did."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from copy import copy
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import orjson
+
+from perdure.cli import process
+from perdure.cli.offline import debugger
+from perdure.cli.offline.blockade import blockade
+from perdure.cli.offline.document import Export
+from perdure.cli.offline.rehearsal import Rehearsal, Stop
+from perdure.cli.offline.stage import stage
+from perdure.codec import encode_failure
+from perdure.config import Config
+from perdure.core.record import Entry
+from perdure.core.run import RunState
+from perdure.errors import Conflict, Parked
+from perdure.runtime.agent import Agent
+from perdure.server.run_view import failure, member
+
+OnAnswer = Callable[[Entry, bool], None]
+
+
+@dataclass(slots=True)
+class Report:
+    """What a replay came to. ``outcome``: returned, raised, or stopped (at what the journal does
+    not answer). ``reused``: names of model calls whose request changed (K7). ``unread``: what is
+    recorded and was not asked for. ``contacts``: what touched the outside beside effects."""
+
+    run_id: str
+    outcome: str = "stopped"
+    result: bytes | None = None
+    error: BaseException | None = None
+    stop: Stop | None = None
+    answered: int = 0
+    reused: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+    contacts: list[str] = field(default_factory=list)
+    differs: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        document = None if self.error is None else orjson.loads(encode_failure(self.error))
+        shown = {
+            "run": self.run_id,
+            "outcome": self.outcome,
+            "same": self.differs is None,
+            "differs": self.differs,
+            **member("result", self.result),
+            "error": failure(document),
+            "stopped_at": None
+            if self.stop is None
+            else {"kind": self.stop.kind, "name": self.stop.name, "at": self.stop.at},
+            "answered": self.answered,
+            "reused": self.reused,
+            "unread": self.unread,
+            "contacts": self.contacts,
+        }
+        found: dict[str, Any] = orjson.loads(orjson.dumps(shown))
+        return found
+
+
+def choose(agents: Mapping[str, Agent], export: Export, target: str) -> Agent:
+    """The run's agent; where only one is there it may have another name. Raises Conflict."""
+    agent = agents.get(export.run.agent)
+    if agent is None and len(agents) == 1:
+        agent = next(iter(agents.values()))
+    if agent is None:
+        raise Conflict(
+            f"The run is one of agent {export.run.agent!r}, which {target} does not hold.",
+            hint=f"Agents there: {', '.join(agents)}",
+        )
+    return _detached(agent)
+
+
+async def replay(
+    export: Export, agent: Agent, config: Config, *, on_answer: OnAnswer, debug: bool = False
+) -> Report:
+    """Nothing goes out; nothing of the run's own store is touched."""
+    report = Report(export.run.id)
+
+    def answer(entry: Entry, reused: bool) -> None:
+        report.answered += 1
+        if reused:
+            report.reused.append(entry.name)
+        on_answer(entry, reused)
+
+    async with (
+        stage(export) as staged,
+        process.capturing(config, staged.runtime, strict=True),
+    ):
+        performed = debugger.stopping(agent) if debug else agent
+        attempt = Rehearsal(staged.lease, performed, staged.runtime, on_answer=answer)
+        await attempt.load()
+        with blockade() as contacts:
+            await _perform(attempt, report)
+        report.contacts = contacts
+        report.unread = [f"{e.kind} {e.name}" for e in attempt.journal.unread()]
+    if attempt.stops:
+        report.outcome, report.stop = "stopped", attempt.stops[0]
+    report.differs = _difference(report, export)
+    if debug and report.outcome == "raised" and report.error is not None:
+        debugger.post_mortem(report.error)
+    return report
+
+
+async def _perform(attempt: Rehearsal, report: Report) -> None:
+    """In a task of its own, since unwinding cancels it."""
+
+    async def call() -> None:
+        try:
+            value = await attempt.decode_input()
+            returned = await attempt.call(value)
+            await attempt.finish()
+            report.result = await attempt.stored(attempt.agent.encode_output(returned))
+            report.outcome = "returned"
+        except (Parked, asyncio.CancelledError):
+            if not attempt.stops and attempt.error is not None:
+                report.outcome, report.error = "raised", attempt.error
+        except Exception as error:
+            report.outcome, report.error = "raised", error
+
+    await asyncio.create_task(call())
+
+
+def _difference(report: Report, export: Export) -> str | None:
+    """Why this is not what is recorded, or None."""
+    run = export.run
+    if report.outcome == "stopped":
+        if not run.state.final or run.state is RunState.CANCELLED:
+            return None
+        stop = report.stop
+        return f"the code asks for {stop}, and the journal of a run that is {run.state} ends before"
+    if report.outcome == "raised":
+        name = type(report.error).__qualname__
+        recorded = str((run.error or {}).get("type", "")).rpartition(":")[2]
+        if name == recorded:
+            return None
+        told = f"{name}: {report.error}"
+        return f"the code raises {told}" + (f", and not {recorded}" if recorded else "")
+    if run.state is not RunState.SUCCEEDED:
+        return f"the code returns, and the run is {run.state}"
+    if report.result != run.result:
+        return "the result is another"
+    if report.unread:
+        return f"the code does not ask for {report.unread[0]}, which is recorded"
+    return None
+
+
+def _detached(agent: Agent) -> Agent:
+    """A graph keeps checkpoints where its owner said. A replay begins at the run's input and leaves
+    them alone: an empty checkpointer in memory stands in."""
+    if agent.framework != "langgraph":
+        return agent
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+    from langgraph.checkpoint.memory import InMemorySaver
+
+    from perdure.frameworks import adapt
+
+    graph = agent.target
+    if not isinstance(getattr(graph, "checkpointer", None), BaseCheckpointSaver):
+        return agent
+    graph = copy(graph)
+    graph.checkpointer = InMemorySaver()
+    made = adapt(graph, name=agent.name, tools=agent.tools, policy=agent.policy)
+    return replace(agent, invoke=made.invoke, target=graph)
