@@ -31,6 +31,7 @@ from perdure.store.rows import AgentInfo, Lease, WorkerInfo
 
 log = logging.getLogger("perdure.worker")
 
+STOP = timedelta(seconds=2)  # how long ``stop`` waits for what it cancelled
 POLL = timedelta(seconds=5)  # claims are told; this only covers a lost wake-up
 
 
@@ -155,9 +156,16 @@ class Worker:
         self.draining = True
         for attempt in self._running.values():
             attempt.lost()  # so that its unwinding is not taken for the agent's own doing (F3)
-        for task in (*self._loops, *self._tasks.values()):
+        tasks = {*self._loops, *self._tasks.values()}
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._loops, *self._tasks.values(), return_exceptions=True)
+        if tasks:
+            _, stuck = await asyncio.wait(tasks, timeout=STOP.total_seconds())
+            if stuck:
+                # A thread cannot be ended from outside. Its boundaries refuse it from now on.
+                log.warning(
+                    "%d runs have threads that do not end; they are left behind", len(stuck)
+                )
         for undo in self._undo:
             undo()
         self._undo.clear()
@@ -201,9 +209,7 @@ class Worker:
         self._asked = free
         try:
             idle = not self._tasks and not self._placing
-            claimed = await self.store.claim(
-                self.id, self.queues, free, idle=idle, root=self.root
-            )
+            claimed = await self.store.claim(self.id, self.queues, free, idle=idle, root=self.root)
         finally:
             self._asked = 0
         self._reserved = claimed.reserved
