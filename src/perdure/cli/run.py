@@ -37,7 +37,7 @@ def command(
 
     With a TARGET the run is executed in this process and kept in the configured store. With the
     name of an AGENT, workers that serve it execute the run, and this command follows it. INPUT is
-    plain text; give JSON with --input or --input-file.
+    plain text, or JSON for an agent that takes no text; --input and --input-file are always JSON.
 
     Progress goes to stderr, the result to stdout: text as it is, everything else as JSON. --json
     prints the run as one JSON document; --json --follow prints its events as JSON lines, and then
@@ -76,4 +76,4 @@ def command(
         return running.resumed(config, agents, resume, show=show)
     chosen = agents[agent or next(iter(agents))]
     value = input_.read(text, json_text, input_file)
-    return running.here(config, agents, chosen, value, limit, show=show)
+    return running.here(config, agents, chosen, value, limit, is_text=text is not None, show=show)

@@ -6,9 +6,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+
+import orjson
 
 from perdure import codec
 from perdure.cli import outcome, process
@@ -16,7 +18,7 @@ from perdure.cli.follow import follow
 from perdure.cli.terminal import output
 from perdure.cli.terminal.progress import Progress
 from perdure.config import Config
-from perdure.errors import Conflict, InvalidInput, NotFound
+from perdure.errors import Conflict, InvalidInput, NotFound, UsageError
 from perdure.runtime.agent import Agent
 from perdure.runtime.worker import Worker, describe
 from perdure.server import direct
@@ -26,7 +28,6 @@ from perdure.server.run_view import member
 from perdure.server.submission import Submission, new_run
 from perdure.store import Store
 from perdure.store.blobs import Blobs, FileBlobs
-from perdure.store.ids import new_run_id
 from perdure.store.rows import NewRun, Run
 
 
@@ -55,16 +56,16 @@ def here(
     value: Any,
     timeout: timedelta | None,
     *,
+    is_text: bool,
     show: Show,
 ) -> int:
-    """A new run, executed in this process."""
-    data = _encoded(agent, value)
+    """A new run, executed in this process. ``is_text``: the input came as plain text."""
+    data = _encoded(agent, value, is_text)
     if agent.policy.durability == "none":
         return _unrecorded(agent, data, show)
 
     async def make(worker: Worker) -> NewRun:
-        assert worker.root is not None
-        run = await new_run(
+        return await new_run(
             Submission(data, b"", timeout=timeout),
             Known(describe(agent), agent),
             worker.runtime.blobs,
@@ -74,14 +75,13 @@ def here(
             watch=True,
             lease_to=worker.id,
         )
-        return replace(run, id=worker.root)
 
-    return _execute(config, agents, new_run_id(), make, show)
+    return _execute(config, agents, make, show)
 
 
 def resumed(config: Config, agents: Mapping[str, Agent], run_id: str, *, show: Show) -> int:
     """A run of the store, gone on with in this process."""
-    return _execute(config, agents, run_id, None, show)
+    return _execute(config, agents, run_id, show)
 
 
 def remotely(
@@ -128,46 +128,52 @@ def remotely(
 def _execute(
     config: Config,
     agents: Mapping[str, Agent],
-    run_id: str,
-    make: Callable[[Worker], Awaitable[NewRun]] | None,
+    what: str | Callable[[Worker], Awaitable[NewRun]],
     show: Show,
 ) -> int:
+    """``what``: the id of a run to go on with, or what makes a new one."""
     ended: list[Run] = []
 
     async def main(stop: process.Stop) -> int:
-        async with process.open_store(config, create=make is not None) as store:
-            worker = process.make_worker(config, store, agents, root=run_id)
+        resume = what if isinstance(what, str) else None
+        async with process.open_store(config, create=resume is None) as store:
+            worker = process.make_worker(config, store, agents)
             stop.bound(worker)
-            after = 0
-            if make is None:
+            after, run, waits = 0, None, list[dict[str, Any]]()
+            if resume is None:
+                assert callable(what)
+                run = await what(worker)
+                run_id = run.id
+            else:
+                run_id = resume
                 after = await _check_resumable(store, run_id, agents, show)
+                if (found := await store.get(run_id)).state.final:
+                    ended.append(outcome.fetched(found, worker.runtime.blobs))
+                    return 0
+                waits = found.waits
+            worker.root = run_id
             async with process.capturing(config, worker.runtime):
                 stop.listen()
-                if make is None and (await store.get(run_id, payloads=False)).state.final:
-                    ended.append(outcome.fetched(await store.get(run_id), worker.runtime.blobs))
-                    return 0
                 await worker.start()
                 with _progress(run_id, show) as progress:
                     if progress is not None:
                         progress.say(f"Run {run_id}")
-                    if make is not None:
-                        (answer,) = await store.enqueue([await make(worker)])
+                        progress.waits(waits)
+                    if run is not None:
+                        (answer,) = await store.enqueue([run])
                         if answer.lease is not None:
                             worker.take(answer.lease)
                     done = await _watch(store, run_id, progress, show, stop, after=after)
                     if not done and progress is not None:
-                        progress.say(
-                            "  Parking: effects under way are let finish. Ctrl-C again: stop."
-                        )
+                        progress.say("  Parking: effects under way may finish. Ctrl-C again: stop.")
                     await process.drain(worker, stop)
-            run = await store.get(run_id)
-            if run.state.final:
-                ended.append(outcome.fetched(run, worker.runtime.blobs))
+            last = await store.get(run_id)
+            if last.state.final:
+                ended.append(outcome.fetched(last, worker.runtime.blobs))
                 return 0
-            where = "Stopped" if stop.again.is_set() else "Parked"
             output.note(
-                f"{where}; the run is {run.state}. Go on with it: "
-                f"perdure run --resume {run_id} {show.target}"
+                f"{'Stopped' if stop.again.is_set() else 'Parked'}; the run is {last.state}. "
+                f"Go on with it: perdure run --resume {run_id} {show.target}"
             )
         return stop.exit_code
 
@@ -238,14 +244,22 @@ async def _check_resumable(
     return await store.last_seq(run_id)
 
 
-def _encoded(agent: Agent, value: Any) -> bytes:
-    """The input as codec bytes. Raises InvalidInput where the agent cannot take it."""
+def _encoded(agent: Agent, value: Any, is_text: bool) -> bytes:
+    """The input as codec bytes. Text that the agent cannot take is read as JSON, if it is that:
+    ``perdure run agent.py 5``. Raises InvalidInput where the agent cannot take either."""
     data = codec.encode(value, what="input")
     try:
         agent.validate(data)
-    except InvalidInput as error:
-        if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
-            error.hint = "INPUT is plain text; give JSON as --input."
+    except InvalidInput:
+        if not is_text:
+            raise
+        try:
+            other = codec.encode(orjson.loads(value), what="input")
+            agent.validate(other)
+        except (orjson.JSONDecodeError, UsageError):
+            pass
+        else:
+            return other
         raise
     return data
 

@@ -23,7 +23,7 @@ def command(json_: bool, store: str | None, config_file: Path | None) -> None:
     from perdure.cli import process
     from perdure.cli.keys.view import view
     from perdure.cli.terminal import output
-    from perdure.cli.terminal.times import ago, stamp
+    from perdure.cli.terminal.times import age, stamp
     from perdure.server.keys import usable
 
     config = options.load(config_file, store)
@@ -44,7 +44,7 @@ def command(json_: bool, store: str | None, config_file: Path | None) -> None:
                 key.name,
                 ", ".join(key.scopes),
                 "revoked" if key.revoked_at else "valid" if usable(key, now) else "expired",
-                ago(key.last_used_at, now) if key.last_used_at else "never",
+                f"{age(key.last_used_at, now)} ago" if key.last_used_at else "never",
                 stamp(key.expires_at) if key.expires_at else "never",
             )
             for key in found

@@ -141,7 +141,7 @@ def _difference(report: Report, export: Export) -> str | None:
         recorded = str((run.error or {}).get("type", "")).rpartition(":")[2]
         if name == recorded:
             return None
-        told = f"{name}: {report.error}"
+        told = f"{name}: {report.error}".rstrip(".")
         return f"the code raises {told}" + (f", and not {recorded}" if recorded else "")
     if run.state is not RunState.SUCCEEDED:
         return f"the code returns, and the run is {run.state}"

@@ -35,7 +35,7 @@ def banner(agents: Mapping[str, Agent], url: str, store: str) -> None:
     console.print()
     row("Try", *curl(next(iter(agents.values())), url))
     console.print()
-    row("", "Ctrl-C lets runs end between two effects; they go on at the next start.", style=label)
+    row("", "Ctrl-C: runs end between two effects and go on at the next start.", style=label)
     console.print()
 
 

@@ -40,6 +40,9 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
+ROOM = 14  # characters that are enough to say something
+
+
 @cache
 def stdout() -> Console:
     """For people. Knows about NO_COLOR, pipes and the width."""
@@ -61,9 +64,13 @@ def table(
     *,
     cell_styles: Mapping[tuple[int, int], str] | None = None,
     shrink: int | None = None,
+    optional: Sequence[int] = (),
 ) -> None:
-    """Print a table. ``cell_styles``: (row, column) -> style. In a terminal the column ``shrink``
-    is cut where the width is too small; without a terminal nothing is."""
+    """Print a table. ``cell_styles``: (row, column) -> style.
+
+    Where a terminal is too narrow the ``optional`` columns are left out, in this order, until the
+    column ``shrink`` has ROOM for its words, which are cut. Without a terminal nothing is.
+    """
     widths = [
         max([len(column), *(len(row[i]) for row in rows)]) for i, column in enumerate(columns)
     ]
@@ -75,14 +82,23 @@ def table(
     from rich.text import Text
 
     console, styles = stdout(), cell_styles or {}
+    shown = list(range(len(columns)))
     if shrink is not None:
-        others = sum(widths) - widths[shrink] + 2 * (len(columns) - 1)
-        widths[shrink] = max(min(widths[shrink], console.width - others), len(columns[shrink]))
+        if not any(row[shrink] for row in rows):
+            shown.remove(shrink)
+        for column in (*optional, None):
+            others = sum(widths[i] + 2 for i in shown if i != shrink)
+            left = console.width - others
+            if left >= min(ROOM, widths[shrink]) or column is None:
+                widths[shrink] = max(min(widths[shrink], left), 1)
+                break
+            if shrink in shown or left < -2:
+                shown.remove(column)
     for n, row in enumerate((columns, *rows), -1):
         line = Text(style="dim" if n < 0 else "", no_wrap=True, overflow="ellipsis")
-        for i, cell in enumerate(row):
-            text = cell if len(cell) <= widths[i] else cell[: widths[i] - 1] + "…"
-            line.append(text.ljust(widths[i]), style=styles.get((n, i), ""))
-            line.append("" if i == len(row) - 1 else "  ")
+        for i in shown:
+            cell = row[i] if len(row[i]) <= widths[i] else row[i][: widths[i] - 1] + "…"
+            line.append(cell.ljust(widths[i]), style=styles.get((n, i), ""))
+            line.append("" if i == shown[-1] else "  ")
         line.rstrip()
         console.print(line)

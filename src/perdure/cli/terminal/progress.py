@@ -3,6 +3,7 @@ what is under way is shown at the bottom of a terminal and nowhere else."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,7 +14,7 @@ from rich.text import Text
 from perdure.cli.terminal.output import stderr
 from perdure.cli.terminal.states import MARKS
 from perdure.cli.terminal.times import short_seconds
-from perdure.cli.terminal.waits import explain
+from perdure.cli.terminal.waits import explain_all
 from perdure.codec import BLOB, RAW
 from perdure.core.record import EntryState, Kind, RecordType
 from perdure.store.rows import LogEvent
@@ -52,6 +53,11 @@ class Progress:
     def say(self, text: str, style: str = "dim") -> None:
         """A line of ours."""
         self._console.print(Text(text, style=style), soft_wrap=True)
+
+    def waits(self, waits: Iterable[Mapping[str, Any]]) -> None:
+        """What the run waits for, and what ends that."""
+        for first, line in explain_all(waits, self._run_id):
+            self.say(("  ⏸ " if first else "    ") + line, "yellow" if first else "")
 
     def show(self, event: LogEvent) -> None:
         """Take note of an event, and print it if it is worth a line."""
@@ -112,9 +118,7 @@ class Progress:
         self._state = event.name or ""
         about = _object(event.value)
         if self._state == "waiting":
-            for wait in about.get("waits", ()):
-                for i, line in enumerate(explain(wait, self._run_id)):
-                    self.say(("  ⏸ " if not i else "    ") + line, "yellow" if not i else "dim")
+            self.waits(about.get("waits", ()))
         elif self._state == "queued" and about.get("reason") not in ("woken", "hop", "drain"):
             self.say(f"  ↻ {about.get('reason', 'queued')}")
 

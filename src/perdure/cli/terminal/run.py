@@ -13,7 +13,7 @@ from perdure.cli.terminal.runs import took
 from perdure.cli.terminal.states import MARKS, STYLES
 from perdure.cli.terminal.times import short, short_seconds, stamp
 from perdure.cli.terminal.tree import Effect, tree
-from perdure.cli.terminal.waits import explain
+from perdure.cli.terminal.waits import explain_all
 from perdure.codec import RAW
 from perdure.core.run import RunState
 from perdure.store.rows import Run
@@ -27,11 +27,9 @@ def print_run(run: Run, effects: Sequence[Effect], now: datetime) -> None:
     _facts(console, run, now)
     if run.waits:
         console.print()
-        for wait in run.waits:
-            first, *commands = explain(wait, run.id)
-            console.print(Text(f"  ⏸ {first}", style="yellow"), soft_wrap=True)
-            for line in commands:
-                console.print(Text(f"      {line}"), soft_wrap=True)
+        for is_first, line in explain_all(run.waits, run.id):
+            style = "yellow" if is_first else ""
+            console.print(Text(("  ⏸ " if is_first else "    ") + line, style), soft_wrap=True)
     if run.state is RunState.DEAD or run.state is RunState.FAILED:
         console.print()
         _row(console, "Go on", f"perdure runs redrive {run.id}")

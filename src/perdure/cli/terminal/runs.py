@@ -8,7 +8,7 @@ from datetime import datetime
 
 from perdure.cli.terminal import output
 from perdure.cli.terminal.states import STYLES
-from perdure.cli.terminal.times import ago, short
+from perdure.cli.terminal.times import age, short
 from perdure.store.rows import Run
 
 
@@ -18,10 +18,10 @@ def print_runs(runs: Sequence[Run], now: datetime) -> None:
         output.note("No runs.")
         return
     rows = [
-        (run.id, run.agent, run.state.value, ago(run.created_at, now), took(run, now), about(run))
+        (run.id, run.agent, run.state.value, age(run.created_at, now), took(run, now), about(run))
         for run in runs
     ]
-    columns = ("RUN", "AGENT", "STATE", "CREATED", "TOOK", "ABOUT")
+    columns = ("RUN", "AGENT", "STATE", "AGE", "TOOK", "ABOUT")
     if not sys.stdout.isatty():
         output.table(columns, rows)
         return
@@ -30,6 +30,7 @@ def print_runs(runs: Sequence[Run], now: datetime) -> None:
         rows,
         cell_styles={(i, 2): STYLES[run.state] for i, run in enumerate(runs)},
         shrink=5,
+        optional=(4, 3),
     )
 
 

@@ -28,13 +28,13 @@ def short_seconds(seconds: float) -> str:
     return short(timedelta(seconds=seconds))
 
 
-def ago(at: datetime, now: datetime) -> str:
-    """``5 s ago``, in one unit."""
+def age(at: datetime, now: datetime) -> str:
+    """``5s``, ``12m``, ``3h``, ``4d``: in one unit."""
     seconds = max((now - at).total_seconds(), 0)
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= size:
-            return f"{seconds / size:.0f}{unit} ago"
-    return f"{seconds:.0f}s ago"
+            return f"{seconds // size:.0f}{unit}"
+    return f"{seconds:.0f}s"
 
 
 def stamp(at: datetime) -> str:

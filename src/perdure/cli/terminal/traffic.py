@@ -26,7 +26,7 @@ class PrintedTraffic(Traffic):
         if route in SILENT and status < 400:
             return
         style = "green" if status < 400 else "yellow" if status < 500 else "red"
-        text = Text("  http   ", style="dim").append(f"{status} ", style=style)
+        text = Text("  http ", style="dim").append(f"{status} ", style=style)
         text.append(f"{method} {route}").append(f"  {short_seconds(seconds)}", style="dim")
         stderr().print(text, soft_wrap=True)
 
@@ -37,10 +37,8 @@ def print_attempts(worker: Worker) -> None:
 
     def begin(attempt: Attempt) -> None:
         began[attempt.run_id] = perf_counter()
-        text = _line(attempt, "running", STYLES["running"])
-        if attempt.lease.next_seq > 1:
-            text.append("  goes on from its journal", style="dim")
-        stderr().print(text, soft_wrap=True)
+        how = "goes on" if attempt.lease.next_seq > 1 else "running"
+        stderr().print(_line(attempt, how, STYLES["running"]), soft_wrap=True)
 
     def end(attempt: Attempt, ended: Ended | None) -> None:
         took = perf_counter() - began.pop(attempt.run_id, perf_counter())
@@ -55,5 +53,5 @@ def print_attempts(worker: Worker) -> None:
 
 
 def _line(attempt: Attempt, state: str, style: str) -> Text:
-    text = Text("  run    ", style="dim").append(attempt.run_id, style="dim")
-    return text.append(f"  {attempt.agent_name} ").append(state, style=style)
+    text = Text("  run  ", style="dim").append(attempt.run_id, style="dim")
+    return text.append(f" {attempt.agent_name} ").append(state, style=style)
