@@ -31,10 +31,10 @@ TURNS = 3  # of the event loop, so that tasks just created reach their first bou
 
 
 class _Waiter:
-    __slots__ = ("foreign", "future", "long", "task", "wait")
+    __slots__ = ("foreign", "future", "long", "task", "waits")
 
-    def __init__(self, wait: Wait, long: bool, foreign: bool) -> None:
-        self.wait = wait
+    def __init__(self, waits: tuple[Wait, ...], long: bool, foreign: bool) -> None:
+        self.waits = waits
         self.long = long
         self.foreign = foreign
         self.task = None if foreign else asyncio.current_task()
@@ -53,41 +53,52 @@ class Waiting:
         self._last_n = 0
         self._loaded = False
         self._checking = False
+        self._hurried = False
 
-    def consumed(self, entries: Iterable[Entry]) -> None:
+    async def consumed(self, entries: Iterable[Entry]) -> None:
         """Learn from the journal which signals were consumed already."""
         for entry in entries:
             signals = entry.kind in (Kind.SIGNAL, Kind.RUN) and entry.state in (
                 EntryState.DONE,
                 EntryState.FAILED,
             )
-            if signals and entry.value is not None and entry.value[:1] == b"{":
-                n = orjson.loads(entry.value).get("n")
+            if not signals:
+                continue
+            value = await self._attempt.fetch(entry)  # large payloads are not read with the keys
+            if value[:1] == b"{":
+                document = orjson.loads(value)
+                n = document.get("n")
                 if isinstance(n, int):
-                    self._note_consumed(entry.name, n)
+                    self._note_consumed(document.get("name", entry.name), n)
 
     async def until(self, ticket: Live, when: datetime, *, long: bool, foreign: bool) -> None:
         """Wait for a time of the store's clock."""
-        wait = Wait("sleep", until=when)
-        await self._hold(ticket, wait, long=long, foreign=foreign)
+        await self._hold(ticket, (Wait("sleep", until=when),), long=long, foreign=foreign)
 
     async def signal(
-        self, ticket: Live, name: str, *, until: datetime | None, reason: str, foreign: bool
+        self, ticket: Live, *names: str, until: datetime | None, reason: str, foreign: bool
     ) -> Signal | None:
-        """The next unread signal of this name; None when ``until`` passed first."""
+        """The next unread signal of this name, or of one of these in order of preference; None
+        when ``until`` passed first."""
         if not self._loaded:
             await self.poke()
-        queue = self._unread.get(name)
-        if queue:
-            return self._take(queue)
-        wait = Wait(reason, name=name, after=self._consumed.get(name, 0), until=until)
+        if found := self._read(names):
+            return found
+        waits = tuple(
+            Wait(reason, name=name, after=self._consumed.get(name, 0), until=until)
+            for name in names
+        )
         park_after = self._attempt.policy.park_after
         found = await self._hold(
-            ticket, wait, long=park_after <= timedelta(0), foreign=foreign, long_after=park_after
+            ticket, waits, long=park_after <= timedelta(0), foreign=foreign, long_after=park_after
         )
-        if found is None and (queue := self._unread.get(name)):
-            return self._take(queue)
-        return found
+        return found or self._read(names)
+
+    def _read(self, names: Iterable[str]) -> Signal | None:
+        for name in names:
+            if queue := self._unread.get(name):
+                return self._take(queue)
+        return None
 
     async def poke(self) -> None:
         """Read the signals that came, and hand them to whoever waits for them."""
@@ -102,18 +113,38 @@ class Waiting:
             if signal.n in self._consumed_n:
                 continue
             for waiter in self._waiters:
-                if waiter.wait.name == signal.name and not waiter.future.done():
+                wanted = any(wait.name == signal.name for wait in waiter.waits)
+                if wanted and not waiter.future.done():
                     self._note_consumed(signal.name, signal.n)
                     waiter.future.set_result(signal)
                     break
             else:
                 self._unread.setdefault(signal.name, deque()).append(signal)
 
-    def interrupt(self) -> None:
-        """Closing or cancelling: synchronous code that waits is told here; tasks are cancelled."""
+    async def told(self) -> None:
+        """Something came. Whoever has not looked yet will look anyway."""
+        if self._loaded:
+            await self.poke()
+
+    def interrupt(self) -> bool:
+        """Closing or cancelling: synchronous code that waits is told here; tasks are cancelled.
+        Returns whether there was any."""
+        waiting = [w for w in self._waiters if w.foreign and not w.future.done()]
+        for waiter in waiting:
+            waiter.future.set_exception(Parked("the attempt is over"))
+        return bool(waiting)
+
+    @property
+    def waiters(self) -> int:
+        """How many wait now."""
+        return len(self._waiters)
+
+    def hurry(self) -> None:
+        """The attempt is to end: what it waits for need not stay warm any longer."""
+        self._hurried = True
         for waiter in self._waiters:
-            if waiter.foreign and not waiter.future.done():
-                waiter.future.set_exception(Parked("the attempt is over"))
+            waiter.long = True
+        self.consider()
 
     def consider(self) -> None:
         """Something moved: does every branch wait now?"""
@@ -156,7 +187,8 @@ class Waiting:
         from perdure.runtime.attempt import Ending
 
         self._checking = False
-        self._attempt.close(Ending.PARK, waits=tuple(w.wait for w in self._waiters))
+        waits = tuple(wait for waiter in self._waiters for wait in waiter.waits)
+        self._attempt.close(Ending.PARK, waits=waits)
 
     def _all_tasks_wait(self) -> bool:
         """Whether the agent's tasks provably await nothing but waits."""
@@ -181,17 +213,17 @@ class Waiting:
     async def _hold(
         self,
         ticket: Live,
-        wait: Wait,
+        waits: tuple[Wait, ...],
         *,
         long: bool,
         foreign: bool,
         long_after: timedelta | None = None,
     ) -> Signal | None:
         attempt = self._attempt
-        waiter = _Waiter(wait, long, foreign)
+        waiter = _Waiter(waits, long or self._hurried, foreign)
         timers: list[asyncio.TimerHandle] = []
-        if wait.until is not None:
-            delay = max((wait.until - attempt.now()).total_seconds(), 0)
+        if (until := waits[0].until) is not None:
+            delay = max((until - attempt.now()).total_seconds(), 0)
             timers.append(attempt.loop.call_later(delay, _resolve, waiter.future))
         if not long and long_after is not None:
             timers.append(
@@ -199,13 +231,15 @@ class Waiting:
             )
         self._waiters.append(waiter)
         attempt.suspend(ticket)
-        if foreign and (attempt.closing is not None or attempt.cancelling):
+        if foreign and attempt.cutting:
             self.interrupt()
         self.consider()
         try:
             found = await waiter.future
         except asyncio.CancelledError:
             ticket.abandoned()
+            if waiter.future.done() and not waiter.future.cancelled():
+                self.give_back(waiter.future.result())
             raise
         finally:
             self._waiters.remove(waiter)
@@ -219,6 +253,12 @@ class Waiting:
     def _lengthen(self, waiter: _Waiter) -> None:
         waiter.long = True
         self.consider()
+
+    def give_back(self, signal: Signal | None) -> None:
+        """Whoever it was for turned away: the next one has it."""
+        if signal is not None:
+            self._consumed_n.discard(signal.n)
+            self._unread.setdefault(signal.name, deque()).appendleft(signal)
 
     def _take(self, queue: deque[Signal]) -> Signal:
         signal = queue.popleft()
@@ -239,9 +279,10 @@ def signal_document(signal: Signal | None) -> bytes:
     """What the journal keeps of a wait's end."""
     if signal is None:
         return orjson.dumps({"timeout": True})
+    about = {"n": signal.n, "name": signal.name}
     if signal.payload[:1] in (RAW, BLOB):
-        return orjson.dumps({"n": signal.n, "raw": b64encode(signal.payload).decode()})
-    return orjson.dumps({"n": signal.n, "payload": orjson.Fragment(signal.payload)})
+        return orjson.dumps({**about, "raw": b64encode(signal.payload).decode()})
+    return orjson.dumps({**about, "payload": orjson.Fragment(signal.payload)})
 
 
 def signal_payload(document: bytes) -> bytes | None:

@@ -1,0 +1,209 @@
+"""One attempt at a run of a graph (rule A1).
+
+Without a checkpointer of its own the graph starts from the run's input in every attempt, and the
+journal answers what was done before. With one, the thread is the run's session (else the run
+itself), the run's id is stamped into the checkpoints' metadata, and an attempt that finds the
+thread's latest checkpoint to be of this run goes on from there; passing the input once more would
+append it twice. Either way the place names of tasks are the same, since supersteps are counted
+from the same start.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.pregel import Pregel
+from langgraph.types import Command, StateSnapshot
+
+from perdure.core.ports import current_boundary
+from perdure.errors import UsageError
+from perdure.frameworks.langgraph.interrupts import Interrupts, Pending, breakpoint_at, pending
+from perdure.frameworks.langgraph.places import Places, places
+from perdure.frameworks.langgraph.saver import PrivateSaver
+from perdure.frameworks.langgraph.shapes import plain, read_input
+from perdure.frameworks.langgraph.stream import Stream
+from perdure.runtime.agent import in_thread
+from perdure.runtime.place import Place
+
+if TYPE_CHECKING:
+    from perdure.runtime.attempt import Attempt
+
+Graph = Pregel[Any, Any, Any, Any]
+
+STAMP = "perdure_run"  # in the metadata of the checkpoints of a run
+MODES = ["values", "updates", "tasks", "custom"]
+
+
+class GraphRun:
+    """``run_async`` or ``run_sync`` it once."""
+
+    def __init__(self, graph: Graph, attempt: Attempt) -> None:
+        self._attempt = attempt
+        saver = graph.checkpointer
+        self._lasting = isinstance(saver, BaseCheckpointSaver) and not isinstance(
+            saver, PrivateSaver
+        )
+        if not self._lasting and saver is not False:
+            graph = copy.copy(graph)
+            graph.checkpointer = PrivateSaver()
+        self._graph = graph
+        self._saves = graph.checkpointer is not False
+        self._places = Places()
+        self._stream = Stream(attempt, self._places)
+        self._interrupts = Interrupts(attempt, lasting=self._lasting)
+        self._latest: Any = None
+        self._stopped = False  # at an interrupt or breakpoint
+        lease = attempt.lease
+        thread = (lease.session or lease.run_id) if self._lasting else lease.run_id
+        self._config: RunnableConfig = {
+            "configurable": {"thread_id": thread},
+            "metadata": {STAMP: lease.run_id},
+            "callbacks": [self._places, self._stream.tokens],
+        }
+
+    async def run_async(self, value: Any) -> Any:
+        """The graph's result for the run's input, as JSON values."""
+        token = places.set(self._places)
+        try:
+            source = read_input(self._graph, value, agent=self._attempt.agent_name)
+            waiting: Pending | None = None
+            if self._lasting:
+                snapshot = await self._graph.aget_state(self._config)
+                if self._is_ours(snapshot):
+                    source, waiting = None, self._left_waiting(snapshot)
+                    self._latest = self._output(snapshot)
+                    if not snapshot.next:
+                        return self._result()
+            while True:
+                if waiting is not None:
+                    here = cast("Place", current_boundary.get()).here()
+                    answers = await self._interrupts.answers(waiting, here, foreign=False)
+                    await self._start_over(waiting)
+                    source = Command(resume=answers) if answers else None
+                await self._pass(source)
+                if not self._stopped:
+                    return self._result()
+                waiting = self._stopped_at(
+                    await self._graph.aget_state(self._config) if self._saves else None
+                )
+        finally:
+            self._stream.flush()
+            places.reset(token)
+
+    async def run_sync(self, value: Any) -> Any:
+        """The same for a graph that only works synchronously, in a thread of its own."""
+        try:
+            return await in_thread(lambda: self._in_thread(value), name=self._attempt.run_id)
+        finally:
+            self._stream.flush()
+
+    def _in_thread(self, value: Any) -> Any:
+        places.set(self._places)
+        source = read_input(self._graph, value, agent=self._attempt.agent_name)
+        waiting: Pending | None = None
+        if self._lasting:
+            snapshot = self._graph.get_state(self._config)
+            if self._is_ours(snapshot):
+                source, waiting = None, self._left_waiting(snapshot)
+                self._latest = self._output(snapshot)
+                if not snapshot.next:
+                    return self._result()
+        while True:
+            if waiting is not None:
+                here = cast("Place", current_boundary.get()).here()
+                answers = here.wait_blocking(self._interrupts.answers(waiting, here, foreign=True))
+                here.wait_blocking(self._start_over(waiting))
+                source = Command(resume=answers) if answers else None
+            self._pass_sync(source)
+            if not self._stopped:
+                return self._result()
+            waiting = self._stopped_at(self._graph.get_state(self._config) if self._saves else None)
+
+    # -- one pass, from its source to the end or an interrupt -----------------------------------
+
+    async def _pass(self, source: Any) -> None:
+        self._stopped = False
+        async for namespace, mode, payload in self._graph.astream(
+            source, self._config, **self._how()
+        ):
+            self._take(namespace, mode, payload, self._stream.chunk)
+
+    def _pass_sync(self, source: Any) -> None:
+        self._stopped = False
+        loop = self._attempt.loop
+
+        def tell(*chunk: Any) -> None:
+            loop.call_soon_threadsafe(self._stream.chunk, *chunk)
+
+        for namespace, mode, payload in self._graph.stream(source, self._config, **self._how()):
+            self._take(namespace, mode, payload, tell)
+
+    def _how(self) -> dict[str, Any]:
+        how: dict[str, Any] = {
+            "stream_mode": MODES,
+            "subgraphs": True,
+            "output_keys": self._graph.output_channels,
+        }
+        if self._saves:
+            how["durability"] = "sync" if self._lasting else "exit"
+        return how
+
+    def _take(
+        self, namespace: tuple[str, ...], mode: str, payload: Any, tell: Callable[..., None]
+    ) -> None:
+        if mode == "values":
+            if not namespace:
+                self._latest = payload
+        elif mode == "updates":
+            if not namespace and isinstance(payload, dict) and "__interrupt__" in payload:
+                self._stopped = True
+        else:
+            tell(namespace, mode, payload)
+
+    # -- between two passes -------------------------------------------------------------------
+
+    def _is_ours(self, snapshot: StateSnapshot) -> bool:
+        return (snapshot.metadata or {}).get(STAMP) == self._attempt.run_id
+
+    def _left_waiting(self, snapshot: StateSnapshot) -> Pending | None:
+        """What an earlier attempt left the graph waiting for; None where it was merely cut."""
+        found = pending(snapshot)
+        if found is None or found.questions or breakpoint_at(self._graph, snapshot):
+            return found
+        return found if self._interrupts.were_asked(found) else None
+
+    def _stopped_at(self, snapshot: StateSnapshot | None) -> Pending:
+        found = pending(snapshot) if snapshot is not None else None
+        if found is None:
+            raise UsageError(
+                f"The graph of agent {self._attempt.agent_name!r} was interrupted and cannot be "
+                "resumed: it is compiled with checkpointer=False.",
+                hint="Leave checkpointer out, or give it one.",
+            )
+        return found
+
+    async def _start_over(self, waiting: Pending) -> None:
+        """The interrupted tasks run again from their first line: what they did before is answered
+        from the journal, not repeated."""
+        if waiting.questions:
+            for branch in sorted(set(waiting.branches.values())):
+                await self._attempt.again(branch)
+                self._stream.settled(branch)
+
+    def _output(self, snapshot: StateSnapshot) -> Any:
+        keys = self._graph.output_channels
+        if isinstance(keys, str):
+            return snapshot.values
+        return {key: snapshot.values[key] for key in keys if key in snapshot.values}
+
+    def _result(self) -> Any:
+        lost: list[str] = []
+        result = plain(self._latest, lost)
+        if lost:
+            message = f"The result holds what JSON cannot: {', '.join(lost)}."
+            self._attempt.loop.call_soon_threadsafe(self._attempt.warn, "unserializable", message)
+        return result

@@ -1,0 +1,153 @@
+"""``interrupt()`` as a durable wait.
+
+Each interrupt becomes an event ``interrupt`` with an id and the value the node handed over, and
+waits for a signal ``resume:<id>`` or ``resume`` whose payload is the resume value. The run parks
+meanwhile. With a checkpointer of the user's own the id is LangGraph's; else it is made of the
+task's place and the value, so that it is the same in every attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, cast
+
+import orjson
+from langgraph.pregel import Pregel
+from langgraph.types import StateSnapshot
+
+from perdure import codec
+from perdure.codec import canonical
+from perdure.core.digest import digest
+from perdure.core.record import Kind, Promise
+from perdure.frameworks.langgraph.places import part
+from perdure.frameworks.langgraph.shapes import plain
+from perdure.runtime.place import Place
+from perdure.runtime.ticket import Live
+from perdure.runtime.waiting import signal_document, signal_payload
+
+if TYPE_CHECKING:
+    from perdure.runtime.attempt import Attempt
+
+SIGNAL = "resume"
+EVENTS = "events/interrupts"
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An interrupted graph: its questions by LangGraph's ids, and the tasks that start over. No
+    questions: a breakpoint (``interrupt_before``), which any ``resume`` passes."""
+
+    questions: dict[str, Any]
+    branches: dict[str, str]  # question -> the place of its outermost task
+    nodes: dict[str, str]
+
+
+def pending(snapshot: StateSnapshot) -> Pending | None:
+    """What a graph that stopped is waiting for; None where it has run to its end."""
+    if not snapshot.next:
+        return None
+    step = (snapshot.metadata or {}).get("step", -2) + 1
+    questions: dict[str, Any] = {}
+    branches: dict[str, str] = {}
+    nodes: dict[str, str] = {}
+    for task in snapshot.tasks:
+        for found in task.interrupts:
+            questions[found.id] = found.value
+            branches[found.id] = part(step, task.name, task.path)
+            nodes[found.id] = task.name
+    if not questions:
+        place = "|".join(snapshot.next)
+        return Pending({}, {"": f"breakpoint#{step}"}, {"": place})
+    return Pending(questions, branches, nodes)
+
+
+def breakpoint_at(graph: Pregel[Any, Any, Any, Any], snapshot: StateSnapshot) -> bool:
+    """Whether the graph's own ``interrupt_before`` stops it where it stands."""
+    before = graph.interrupt_before_nodes
+    return before == "*" or any(node in before for node in snapshot.next)
+
+
+class Interrupts:
+    """The questions of one attempt. ``lasting``: LangGraph's ids outlive the attempt."""
+
+    def __init__(self, attempt: Attempt, *, lasting: bool) -> None:
+        self._attempt = attempt
+        self._lasting = lasting
+        self._asked: Counter[str] = Counter()
+
+    async def answers(self, found: Pending, place: Place, *, foreign: bool) -> dict[str, Any]:
+        """The resume value of every question, by LangGraph's id. ``foreign``: a thread waits."""
+        if not found.questions:
+            await self._ask(place, foreign, self._id("", found.branches[""], None), None, "", True)
+            return {}
+        asked = {
+            key: (self._id(key, found.branches[key], value), value)
+            for key, value in found.questions.items()
+        }
+        # In an order that is the same in every attempt, whichever task came first.
+        keys = sorted(asked, key=lambda key: asked[key][0])
+        if len(keys) == 1:
+            (key,) = keys
+            return {key: await self._ask(place, foreign, *asked[key], found.nodes[key])}
+        waits = [
+            asyncio.ensure_future(self._in_turn(place, foreign, *asked[key], found.nodes[key]))
+            for key in keys
+        ]
+        try:
+            return dict(zip(keys, await asyncio.gather(*waits), strict=True))
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    def were_asked(self, found: Pending) -> bool:
+        """Whether an earlier attempt asked to pass this breakpoint."""
+        name = digest(_name(found.branches[""], None).encode())
+        return any(
+            entry.kind == Kind.EMIT and entry.name == "interrupt" and entry.digest == name
+            for entry in self._attempt.journal.unread()
+        )
+
+    def _id(self, key: str, branch: str, value: Any) -> str:
+        if self._lasting and key:
+            return key
+        name = _name(branch, value)
+        self._asked[name] += 1
+        return name if self._asked[name] == 1 else _name(f"{name}#{self._asked[name]}", value)
+
+    async def _in_turn(self, place: Place, foreign: bool, name: str, value: Any, node: str) -> Any:
+        return await self._ask(place.fork(asyncio.current_task()), foreign, name, value, node)
+
+    async def _ask(
+        self, place: Place, foreign: bool, name: str, value: Any, node: str, stop: bool = False
+    ) -> Any:
+        attempt = self._attempt
+        event = {"id": name, "node": node, "value": plain(value)}
+        if stop:
+            event["breakpoint"] = True
+        attempt.note(
+            attempt.named_place(EVENTS), Kind.EMIT, "interrupt", digest(name.encode()),
+            orjson.dumps(event),
+        )  # fmt: skip
+        signal = f"{SIGNAL}:{name}"
+        ticket = await attempt.admit(
+            place, Kind.SIGNAL, signal, digest(b""), Promise.READS, foreign=foreign
+        )
+        if ticket.live:
+            live = cast("Live", ticket)
+            found = await attempt.waiting.signal(
+                live, signal, SIGNAL, until=None, reason="signal", foreign=foreign
+            )
+            document = signal_document(found)
+            await live.done(document)
+        else:
+            document = ticket.value
+        payload = signal_payload(document)
+        return codec.decode(payload or b"null", what=f"payload of signal {signal!r}")
+
+
+def _name(branch: str, value: Any) -> str:
+    content = f"{branch}\0".encode() + canonical(plain(value))
+    return blake2b(content, digest_size=16).hexdigest()
