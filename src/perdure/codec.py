@@ -77,7 +77,11 @@ def canonical(value: Any) -> bytes:
 def encode_failure(error: BaseException) -> bytes:
     """An exception as stored bytes: class name, message, and its arguments where JSON."""
     cls = type(error)
-    doc: dict[str, Any] = {"type": f"{cls.__module__}:{cls.__qualname__}", "message": str(error)}
+    try:
+        message = str(error).encode("utf-8", "backslashreplace").decode()
+    except Exception:  # its own __str__ fails
+        message = ""
+    doc: dict[str, Any] = {"type": f"{cls.__module__}:{cls.__qualname__}", "message": message}
     if isinstance(error, PerdureError):
         doc["code"] = error.code
         doc["hint"] = error.hint

@@ -257,12 +257,16 @@ class Journal:
     def _take(self, entry: Entry) -> None:
         """Mark as read; an entry that is over takes what was recorded inside it along (K2)."""
         del self._unread[entry.key]
-        if entry.state != EntryState.INTENT:
-            inside = list(self._children.get(entry.key, ()))
-            while inside:
-                descendant = inside.pop()
-                if self._unread.pop(descendant.key, None) is not None:
-                    inside.extend(self._children.get(descendant.key, ()))
+        if entry.state not in (EntryState.INTENT, EntryState.ABANDONED):
+            self.given_up(entry)
+
+    def given_up(self, entry: Entry) -> None:
+        """Nobody will ask for what was recorded inside this entry."""
+        inside = list(self._children.get(entry.key, ()))
+        while inside:
+            descendant = inside.pop()
+            if self._unread.pop(descendant.key, None) is not None:
+                inside.extend(self._children.get(descendant.key, ()))
 
 
 def _identity(entry: Entry) -> _Identity:

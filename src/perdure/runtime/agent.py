@@ -5,11 +5,8 @@ Framework adapters (``perdure.frameworks``) and plain functions all become this 
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import functools
 import inspect
-import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast, get_type_hints
@@ -18,6 +15,7 @@ from perdure import codec
 from perdure.core.ports import current_boundary
 from perdure.errors import InvalidInput, UsageError
 from perdure.runtime.policy import Policy
+from perdure.runtime.threads import in_thread
 
 if TYPE_CHECKING:
     from perdure.runtime.attempt import Attempt
@@ -217,7 +215,7 @@ def _threaded(function: Callable[..., Any], shape: _Parameters) -> Invoke:
                 place.mine()
             return function(*args, **kwargs)
 
-        result = await in_thread(body, name=attempt.run_id)
+        result = await in_thread(body, name=attempt.run_id, left=lambda: attempt.left)
         # A plain function may lead to an async one without saying so (partials, wrappers).
         return await result if inspect.isawaitable(result) else result
 
@@ -234,42 +232,3 @@ def _stream(function: Callable[..., AsyncIterator[Any]], shape: _Parameters) -> 
         return "".join(items) if items and all(isinstance(i, str) for i in items) else items
 
     return invoke
-
-
-async def in_thread(function: Callable[[], Any], *, name: str) -> Any:
-    """Run blocking agent code in a thread of its own, with the caller's context.
-
-    Cancelling the awaiting task does not end the wait: a thread cannot be cancelled, and a lease
-    is given back only when it has ended (C3).
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Any] = loop.create_future()
-    context = contextvars.copy_context()
-
-    def deliver(result: Any, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)
-
-    def work() -> None:
-        result, error = None, None
-        try:
-            result = context.run(function)
-        except BaseException as caught:
-            # StopIteration cannot be set on a future.
-            error = RuntimeError(str(caught)) if isinstance(caught, StopIteration) else caught
-        try:
-            loop.call_soon_threadsafe(deliver, result, error)
-        except RuntimeError:
-            pass  # the loop is closed: the process is ending
-
-    threading.Thread(target=work, name=f"perdure-{name}", daemon=True).start()
-    while True:
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            if future.done():
-                return future.result()

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
 
 import orjson
@@ -27,7 +27,7 @@ from perdure.core.guard import Guard
 from perdure.core.matching import Journal, Match, Verdict
 from perdure.core.ports import Ticket, current_boundary
 from perdure.core.record import Entry, EntryState, Kind, Promise, Record, RecordType
-from perdure.errors import BoundaryError, LoopGuard, Parked
+from perdure.errors import BoundaryError, LoopGuard, Parked, RunCancelled
 from perdure.runtime.flight import Flight
 from perdure.runtime.place import Place
 from perdure.runtime.pumps import Pumps
@@ -57,6 +57,9 @@ class Ending(StrEnum):
     CANCEL = "cancel"
 
 
+_PATIENT = (Ending.PARK, Ending.HOP)  # these wait for what is in flight
+
+
 class Attempt:
     """Implements what places and tickets need; ``perform`` runs it."""
 
@@ -75,6 +78,7 @@ class Attempt:
         self.guard = Guard(self.policy.limits)
         self.waiting = Waiting(self)
         self.pumps = Pumps(self.loop)
+        self.bodies = Pumps(self.loop)  # of synchronous steps, in threads
         self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
         self.task: asyncio.Task[Any] | None = None
         self.closing: Ending | None = None
@@ -96,6 +100,8 @@ class Attempt:
         self._last_row: asyncio.Future[None] | None = None
         self._flight = Flight()
         self._over = False  # the agent is through; what it left behind starts nothing more
+        self.left = False  # its worker waits for it no longer
+        self._timers: list[asyncio.TimerHandle] = []
         self._failures: dict[bytes, tuple[bytes, str]] = {}
         self._named: dict[tuple[bytes, str], Place] = {}
         self._nodes: set[bytes] = set()
@@ -238,8 +244,9 @@ class Attempt:
         if match.verdict is Verdict.INTENT:
             return None  # whoever asked looks at ``Live.intended`` and decides by its promise
         if match.verdict is Verdict.ABANDONED:
-            await self._as_long_as_then(entry)
-            return None
+            await self._as_long_as_then(place, entry)
+            if not entry.size:
+                return None
         if match.verdict is Verdict.REUSE:
             self.warn(
                 "changed",
@@ -253,7 +260,8 @@ class Attempt:
         self.journal.delivered(place.scope, place.path, entry.key)
         if self.replaying and not len(self.journal):
             self.replaying = False
-        return Recorded(entry.key, entry.state, value)
+        failed = match.verdict is Verdict.FAILED
+        return Recorded(entry.key, EntryState.FAILED if failed else EntryState.DONE, value)
 
     async def _go_live(
         self,
@@ -292,10 +300,16 @@ class Attempt:
             )
         return ticket
 
-    async def _as_long_as_then(self, entry: Entry) -> None:
+    async def _as_long_as_then(self, place: Place, entry: Entry) -> None:
         """F3: the agent gave this up once. Wait for it to do so again; if it does not within the
-        time it was given then (and a little for slow timers), it goes out after all."""
-        await asyncio.sleep(entry.took_ms / 1000 * 1.1 + 0.1)
+        time it was given then (and a little for slow timers), it goes out after all, unless it
+        was over when it was given up and what it gave is recorded."""
+        try:
+            await asyncio.sleep(entry.took_ms / 1000 * 1.1 + 0.1)
+        except asyncio.CancelledError:
+            self.journal.given_up(entry)
+            self.journal.delivered(place.scope, place.path, entry.key)
+            raise
 
     def _may_not_start(self, place: Place) -> bool:
         if self._over:
@@ -444,10 +458,13 @@ class Attempt:
                 lambda: self.runtime.store.values(self.run_id, [entry.seq])
             )
             value = values[entry.seq]
+        return await self.opened(value) or b"null"
+
+    async def opened(self, value: bytes | None) -> bytes | None:
+        """``value`` itself where it is a reference to a blob."""
         if value is not None and value[:1] == BLOB:
-            reference = value
-            value = await asyncio.to_thread(self.runtime.blobs.get, reference)
-        return value if value is not None else b"null"
+            return await asyncio.to_thread(self.runtime.blobs.get, value)
+        return value
 
     async def put_blob(self, value: bytes) -> bytes:
         return await asyncio.to_thread(self.runtime.blobs.put, value)
@@ -481,28 +498,49 @@ class Attempt:
         error: BaseException | None = None,
         within: timedelta | None = None,
     ) -> None:
-        """Begin to end the attempt. ``within`` bounds how long effects in flight may take."""
-        if self.closing is not None and not (
-            ending is Ending.LOST and self.closing is not Ending.LOST
-        ):
-            return
+        """Begin to end the attempt. ``within`` bounds how long effects in flight may take. What
+        ends it at once goes before what waits for them; a lost lease before everything."""
+        if self.closing is not None:
+            waiting = self.closing in _PATIENT and not self.cutting
+            at_once = ending not in _PATIENT and waiting
+            if not at_once and (ending is not Ending.LOST or self.closing is Ending.LOST):
+                return
         self.closing = ending
         self.waits, self.error = waits, error
+        self._begin_unwinding(within)
+
+    def _begin_unwinding(self, within: timedelta | None) -> None:
         if self._closer is not None:
             self._closer.cancel()
         self._closer = self.loop.create_task(self._unwind(within))
 
+    def _later(self, delay: timedelta, call: Callable[[], None]) -> None:
+        self._timers.append(self.loop.call_later(delay.total_seconds(), call))
+
+    def over(self) -> None:
+        """Nothing is left to do: let go of timers and tasks."""
+        for timer in self._timers:
+            timer.cancel()
+        if self._closer is not None:
+            self._closer.cancel()
+
     def hop(self, *, within: timedelta | None = None) -> None:
         """End between two effects, to go on elsewhere. Before the first live effect was tried
         there is nothing to go on with: then after it (C6)."""
-        if self.tried:
+        if self.tried and (self.open_effects or not self.waiting.waiters):
             self.close(Ending.HOP, within=within)
         else:
             self._hop_due = True
-            if within is not None:
-                self.loop.call_later(
-                    within.total_seconds(), lambda: self.close(Ending.HOP, within=timedelta(0))
-                )
+            self.waiting.hurry()
+        if within is not None:
+            self._later(within, self._cut_short)
+
+    def _cut_short(self) -> None:
+        """The time is up for what a park or hop waits for."""
+        if self.closing is None:
+            self.close(Ending.HOP, within=timedelta(0))
+        elif self.closing in _PATIENT and not self.cutting:
+            self._begin_unwinding(timedelta(0))
 
     async def until_cutting(self) -> None:
         """Returns when the agent is being unwound."""
@@ -519,20 +557,19 @@ class Attempt:
 
     def cancel(self) -> None:
         """The user asked the run to stop: unwind, and let it clean up for a while (C4)."""
-        if self.cancelling or self.closing is not None:
+        if self.cancelling or self.cutting:
             return
         self.cancelling = True
-        self._raise_cancel_in_thread = True
-        self.waiting.interrupt()
+        self._later(self.policy.cancel_grace, lambda: self.close(Ending.CANCEL))
+        if self.closing is not None:
+            return  # it is being unwound anyway
+        # A thread is told at a boundary, and once: its cleanup may have effects.
+        self._raise_cancel_in_thread = not self.waiting.interrupt()
         if self.task is not None and self._inside and not self.agent.sync:
             self.task.cancel()
-        self.loop.call_later(
-            self.policy.cancel_grace.total_seconds(),
-            lambda: self.close(Ending.CANCEL, within=timedelta(0)),
-        )
 
     async def _unwind(self, within: timedelta | None) -> None:
-        if self.closing in (Ending.PARK, Ending.HOP):
+        if self.closing in _PATIENT:
             try:
                 limit = None if within is None else max(within.total_seconds(), 0)
                 await asyncio.wait_for(self._flight.over(), limit)
@@ -552,6 +589,7 @@ class Attempt:
                 self.task.cancel()
             await asyncio.sleep(pause)
             pause = min(pause + 0.001, 0.05)
+        self.pumps.cancel()
         await threads
 
     async def _interrupt_threads(self) -> None:
@@ -567,12 +605,16 @@ class Attempt:
             self.journal = Journal(entries, changed=self.policy.changed)
             self.entries = len(entries)
             self.replaying = len(self.journal) > 0
-            self.waiting.consumed(entries)
+            await self.waiting.consumed(entries)
 
     async def call(self, value: Any) -> Any:
         """Run the agent's code on ``value`` and return what it returns. Raises what it raises;
         ``Parked`` when the attempt was closed meanwhile, whatever the agent made of that."""
         self.task = asyncio.current_task()
+        if self.closing is not None:
+            raise Parked(str(self.closing))
+        if self.cancelling:
+            raise RunCancelled("It was cancelled before it began.")
         place = Place(self, b"", "", None)
         if not self.agent.sync:
             place.mine()
@@ -596,11 +638,25 @@ class Attempt:
         self._over = True
         if self._closer is not None and not self.cutting:
             self._closer.cancel()
-        if self.open_effects and self.closing is not Ending.LOST:
-            await self._flown(failed)
+        if self.closing is Ending.LOST:
+            self.pumps.cancel()
+        else:
+            if self.open_effects:
+                await self._flown(failed)
+            await self._bodies_ended(failed)
         await self.pumps.ended()
         if any(t is not self.task and not t.done() for t in self.tasks):
             await self._end_stragglers()
+
+    async def _bodies_ended(self, failed: bool) -> None:
+        """C3: another attempt must not meet this one's threads, unless they are known to be
+        uncertain. Where there is no other attempt, one that hangs keeps nobody waiting."""
+        uncertain = any(wait.reason == "uncertain" for wait in self.waits)
+        try:
+            patience = None if failed and not uncertain else STRAGGLER_SECONDS
+            await asyncio.wait_for(self.bodies.ended(), patience)
+        except TimeoutError:
+            log.warning("run %s: a thread of a step or tool did not end", self.run_id)
 
     async def _flown(self, failed: bool) -> None:
         over = self.loop.create_task(self._flight.over())
@@ -633,9 +689,7 @@ class Attempt:
             log.warning("run %s: %d tasks did not end when cancelled", self.run_id, len(rest))
 
     async def decode_input(self) -> Any:
-        value = self.lease.input
-        if value[:1] == BLOB:
-            value = await asyncio.to_thread(self.runtime.blobs.get, value)
+        value = cast("bytes", await self.opened(self.lease.input))
         return self.agent.decode_input(value)
 
 

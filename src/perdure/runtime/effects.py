@@ -28,6 +28,7 @@ from perdure.errors import BoundaryError, EffectTimeout, NotDone, Parked
 from perdure.runtime.attempt import Ending
 from perdure.runtime.place import Place
 from perdure.runtime.policy import Policy, retry_after
+from perdure.runtime.threads import begin
 from perdure.runtime.ticket import Live
 from perdure.store.rows import Wait
 
@@ -245,18 +246,18 @@ def wrap(function: Callable[..., Any], declared: Declared) -> Any:
 
 async def perform(place: Place, call: Call) -> Any:
     """One effect around the call's function, which may be sync (it then runs in a thread)."""
-    declared = call.declared
+    declared, attempt = call.declared, place.attempt
+    if asyncio.get_running_loop() is not attempt.loop:
+        raise BoundaryError(
+            f"The {declared.kind} {call.name!r} was called on an event loop of its own inside a "
+            "run.",
+            hint="Await it on the loop that runs the agent, or make it synchronous there.",
+        )
     ticket = await place.request(declared.kind, call.name, call.content, promise=declared.effect)
     if not ticket.live:
         return _replayed(ticket.state, ticket.value, call)
     live = cast("Live", ticket)
-    attempt = place.attempt
     inner = place.inside(live, once=declared.effect is Promise.ONCE)
-    if asyncio.get_running_loop() is not attempt.loop:
-        raise BoundaryError(
-            f"The {declared.kind} {call.name!r} was called on an event loop of its own inside a "
-            "run."
-        )
     if declared.effect is Promise.ONCE:
         return await _once(live, inner, call)
     if declared.effect is Promise.UNDECLARED and declared.kind == Kind.TOOL:
@@ -401,7 +402,10 @@ async def _body(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dic
         inner.mine()
         return function(*args, **kwargs)
 
-    return await asyncio.to_thread(body)
+    # The agent may turn away; the thread goes on, and the attempt waits for its end (C3).
+    future = begin(body, name=f"{inner.run_id}-body")
+    inner.attempt.bodies.count(future)
+    return await asyncio.shield(future)
 
 
 async def _undeclared(live: Live, inner: Place, *, foreign: bool = False) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import orjson
 
@@ -52,6 +52,7 @@ async def execute(attempt: Attempt) -> Ended | None:
     finally:
         if deadline is not None:
             deadline.cancel()
+        attempt.over()
     if attempt.closing is Ending.LOST or settlement is None:
         return None
     settled = await attempt.runtime.recorder.settle(settlement)
@@ -88,17 +89,22 @@ async def _perform(attempt: Attempt) -> Outcome:
     except asyncio.CancelledError as error:
         if attempt.cancelling or attempt.closing is not None:
             _uncancel()
-            return Outcome(error=error)
-        raise  # the worker itself is being stopped at once
-    except (Exception, Parked, SystemExit) as error:
-        # An agent's sys.exit() ends its run, not the worker.
-        await attempt.finish(failed=True)
-        return Outcome(error=error)
+        elif cast("asyncio.Task[Any]", asyncio.current_task()).cancelling():
+            raise  # the worker itself is being stopped at once
+        # Else it is of the agent's own making, like any error.
+        outcome = Outcome(error=error)
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        # Libraries have such errors of their own, and sys.exit() ends a run, not the worker.
+        outcome = Outcome(error=error)
+    await attempt.finish(failed=True)
+    return outcome
 
 
 def _uncancel() -> None:
-    task = asyncio.current_task()
-    while task is not None and task.cancelling():
+    task = cast("asyncio.Task[Any]", asyncio.current_task())
+    while task.cancelling():
         task.uncancel()
 
 

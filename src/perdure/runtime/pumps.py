@@ -10,6 +10,7 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 
 class Pumps:
@@ -49,6 +50,11 @@ class Pumps:
 
         self._one_more()
         threading.Thread(target=run, name="perdure-pump", daemon=True).start()
+
+    def count(self, future: asyncio.Future[Any]) -> None:
+        """Something that runs already, until ``future`` is done."""
+        self._one_more()
+        future.add_done_callback(lambda _: self._one_less())
 
     async def ended(self) -> None:
         """Wait until every pump is through."""

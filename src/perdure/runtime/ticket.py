@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from perdure.core import crash
 from perdure.core.matching import Match
-from perdure.core.record import Entry, EntryState, Record, RecordType
+from perdure.core.record import Entry, EntryState, Kind, Record, RecordType
 from perdure.store.blobs import MAX_INLINE
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DELTA_BYTES = 4096  # pieces of an answer are gathered up to this size
 DELTA_SECONDS = 0.05  # or this long
+_WORK = frozenset({Kind.MODEL, Kind.TOOL, Kind.STEP})
 
 
 class Recorded:
@@ -214,7 +215,11 @@ class Live:
                 # The agent turned away while its answer was being written (F3): the last row of
                 # a key counts. Anything else would answer a replay faster than the first time.
                 if not attempt.cutting and not written.cancelled():
-                    self.place.barrier = attempt.append(self.record(EntryState.ABANDONED, None))
+                    # With its value, so that it is not done again by a replay that is more patient.
+                    keep = state == EntryState.DONE and self.kind in _WORK
+                    abandoned = self.record(EntryState.ABANDONED, value if keep else None)
+                    self.place.barrier = attempt.append(abandoned)
+                    attempt.journal.delivered(self.place.scope, self.place.path, self.key)
                 raise
         finally:
             attempt.ended(self)

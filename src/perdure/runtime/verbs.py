@@ -150,7 +150,7 @@ async def _wait_for(
         place, Kind.SIGNAL, signal, digest(b""), Promise.READS, foreign=foreign
     )
     if not ticket.live:
-        return signal_payload(ticket.value)
+        return await attempt.opened(signal_payload(ticket.value))
     live = cast("Live", ticket)
     until = None
     if live.intended is not None:
@@ -162,8 +162,12 @@ async def _wait_for(
         live, signal, until=until, reason="signal", foreign=foreign
     )
     document = signal_document(found)
-    await live.done(document)
-    return signal_payload(document)
+    try:
+        await live.done(document)
+    except asyncio.CancelledError:
+        attempt.waiting.give_back(found)
+        raise
+    return await attempt.opened(signal_payload(document))
 
 
 def emit(name: str, data: Any = None) -> None:

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from perdure import __version__
 from perdure.core import crash
-from perdure.errors import StoreUnavailable
+from perdure.errors import NotFound, StoreUnavailable
 from perdure.runtime.agent import Agent
 from perdure.runtime.attempt import Attempt
 from perdure.runtime.execution import Ended, execute
@@ -156,22 +156,32 @@ class Worker:
         self.draining = True
         for attempt in self._running.values():
             attempt.lost()  # so that its unwinding is not taken for the agent's own doing (F3)
-        tasks = {*self._loops, *self._tasks.values()}
-        for task in tasks:
+        for task in (*self._loops, *self._tasks.values()):
             task.cancel()
-        if tasks:
-            _, stuck = await asyncio.wait(tasks, timeout=STOP.total_seconds())
-            if stuck:
-                # A thread cannot be ended from outside. Its boundaries refuse it from now on.
-                log.warning(
-                    "%d runs have threads that do not end; they are left behind", len(stuck)
-                )
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        await self._leave_behind()
         for undo in self._undo:
             undo()
         self._undo.clear()
         if self._membership is not None:
             await self._membership.leave()
             self._membership = None
+
+    async def _leave_behind(self) -> None:
+        """Wait for the attempts, but not for code that cannot be ended from outside: a thread, or
+        a task that swallows every cancellation. Their boundaries refuse them from now on."""
+        for left in (False, True):
+            for run_id, task in self._tasks.items():
+                self._running[run_id].left = left
+                task.cancel()
+                if left:
+                    log.warning("run %s: its code does not end; it is left behind", run_id)
+            if self._tasks:
+                await asyncio.wait(list(self._tasks.values()), timeout=STOP.total_seconds())
+        for run_id, task in self._tasks.items():
+            self._running[run_id].over()
+            # Else the event loop would wait for it when the process ends.
+            asyncio.tasks._unregister_task(task)
 
     def take(self, lease: Lease) -> asyncio.Task[Ended | None]:
         """Execute a run that was leased to this worker when it was enqueued (in place)."""
@@ -269,9 +279,11 @@ class Worker:
             run = await self.store.get(attempt.run_id, payloads=False)
             if run.cancel_requested:
                 attempt.cancel()
-            await attempt.waiting.poke()
+            await attempt.waiting.told()
         except StoreUnavailable:
             pass  # after reconnecting everyone is told again ("*")
+        except NotFound:
+            pass  # it is over and forgotten
 
     def _holds(self, holds: bool) -> None:
         if holds:
