@@ -18,7 +18,7 @@ VISITS: dict[Point, tuple[int, ...]] = {
     Point.AFTER_COMMIT: (1, 4, 8),
     Point.MID_STREAM: (1, 4),
     Point.SIBLING_IN_FLIGHT: (1, 3),
-    Point.BEFORE_SETTLE: (1, 2),
+    Point.BEFORE_SETTLE: (1,),
     Point.AFTER_SETTLE: (1,),
     Point.DURING_DRAIN: (1,),
     Point.WHILE_PARKING: (1,),

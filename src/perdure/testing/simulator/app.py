@@ -73,7 +73,7 @@ class _Link:
         finally:
             if not task.done():
                 task.cancel()
-        if not task.done():
+        if not task.done() or task.cancelled():  # cancelled: the simulator itself is ending
             raise _Gone
         return task.result()
 
