@@ -11,11 +11,10 @@ from typing import Any
 
 import orjson
 
-from perdure.codec import BLOB, RAW
 from perdure.core.record import RecordType
 from perdure.core.run import Event, RunState, advance
 from perdure.errors import NotFound
-from perdure.store.base import INLINE_VALUE
+from perdure.store.outcome import outcome
 from perdure.store.sqlite.columns import MOVED, Row
 from perdure.store.sqlite.writer import Transaction
 
@@ -171,16 +170,6 @@ def finish(
     else:
         free_slot(tx, run)
         free_session(tx, run)
-
-
-def outcome(state: RunState, result: bytes | None, error: bytes | None) -> bytes:
-    """The payload of the signal a run sends its parent, as ``Store.settle`` describes it."""
-    head = b'{"state":"' + state.encode() + b'","error":' + (error or b"null")
-    if result is None:
-        return head + b',"result":null}'
-    if result[:1] in (RAW, BLOB) or len(result) > INLINE_VALUE:
-        return head + b',"result":null,"result_ref":true}'
-    return head + b',"result":' + result + b"}"
 
 
 # -- signals --------------------------------------------------------------------------------------
