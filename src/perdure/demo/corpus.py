@@ -17,7 +17,7 @@ KINDS = (".md", ".rst", ".txt", ".markdown", ".adoc")
 WANTED = 10
 _HEADING = re.compile(r"^#{1,3} +(.+)$", re.MULTILINE)
 _CODE = re.compile(r"^```.*?(^```|\Z)", re.MULTILINE | re.DOTALL)
-_SHORTEST = 200  # characters of a section worth reading
+_SHORTEST = 200  # characters worth reading, where there is a choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,8 @@ class Corpus:
 def project_docs() -> list[Path]:
     """The project's own documents: in a wheel beside this file, in a checkout ``docs`` and the
     README."""
-    packaged = Path(__file__).parent / "docs"
-    if packaged.is_dir():
-        return [packaged]
-    root = Path(__file__).parents[3]
+    here = Path(__file__).parent
+    root = here if (here / "docs").is_dir() else here.parents[2]
     return [path for path in (root / "docs", root / "README.md") if path.exists()]
 
 
@@ -65,6 +63,8 @@ def gather(path: Path | None, *, wanted: int = WANTED, longest: int = 6000) -> C
             f"There is no text to read in {source}.",
             hint=f"The demo reads files that end in {', '.join(KINDS)}.",
         )
+    long = [document for document in found if len(document.text) >= _SHORTEST]
+    found = long if len(long) >= wanted else found
     if len(found) < wanted:
         found = _apart(found)
     found = _spread(_distinct(found), wanted)

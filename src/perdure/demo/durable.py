@@ -6,7 +6,6 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable
-from uuid import uuid4
 
 import orjson
 
@@ -15,6 +14,7 @@ from perdure.core.record import EntryState, Kind, RecordType
 from perdure.core.run import RunState
 from perdure.demo.side import Attempt, Scene, Side
 from perdure.store import Store, make_store
+from perdure.store.ids import new_run_id
 from perdure.store.rows import LogEvent, NewRun
 
 START_S = 60.0  # importing LangChain on a slow machine
@@ -25,7 +25,7 @@ url = "sqlite:///{store}"
 
 # The agent's client is told to call the demo's meter, which Perdure has to know as a provider.
 [gateway.providers]
-"{host}" = "{api}"
+"{host}" = "anthropic"
 """
 
 
@@ -34,12 +34,14 @@ class DurableSide(Side):
 
     title = "perdure worker, twice"
     name = "perdure"
+    waiting = "two workers import LangGraph ..."
+    again = "the other worker takes over ..."
 
     def __init__(
         self, scene: Scene, say: Callable[[str, str], None], changed: Callable[[], None]
     ) -> None:
         super().__init__(scene, say, changed)
-        self.run_id = str(uuid4())
+        self.run_id = new_run_id()
         self.log: list[LogEvent] = []
         self._store: Store = make_store(f"sqlite:///{scene.folder / 'perdure.db'}")
 
@@ -50,9 +52,7 @@ class DurableSide(Side):
         }
 
     async def play(self) -> None:
-        settings = _SETTINGS.format(
-            store=self.scene.folder / "perdure.db", host=self.meter.host, api=self.meter.api
-        )
+        settings = _SETTINGS.format(store=self.scene.folder / "perdure.db", host=self.meter.host)
         (self.scene.folder / "perdure.toml").write_text(settings, "utf-8")
         await self._store.open(check=False)
         await self._store.upgrade()
@@ -112,7 +112,6 @@ class DurableSide(Side):
 
     async def _enqueue(self, agent: str) -> None:
         self.attempts.append(Attempt("worker 1", self.children[0].pid, 0))
-        self.state = "running"
         self.say("two workers wait for work; the run is enqueued")
         run = NewRun(self.run_id, agent, codec.encode({"question": ""}), queue=agent)
         await self._store.enqueue([run])
@@ -136,5 +135,4 @@ class DurableSide(Side):
             raise self.failed(f"the run is {run.state}: {run.error}")
         result = orjson.loads(run.result or b"{}")
         self.report = str(result.get("report", "")).strip()
-        self.state = "done"
         self.say("done")

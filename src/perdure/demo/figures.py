@@ -47,6 +47,7 @@ class Figures:
     documents: int
     calls_needed: int
     kill_at: int
+    run_id: str
     same_report: bool | None
     plain: Column
     perdure: Column
@@ -75,6 +76,7 @@ def measure(plain: PlainSide, durable: DurableSide) -> Figures:
         documents=scene.documents,
         calls_needed=scene.calls,
         kill_at=scene.kill_at,
+        run_id=durable.run_id,
         same_report=same,
         plain=columns[0],
         perdure=columns[1],

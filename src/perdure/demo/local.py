@@ -33,7 +33,6 @@ def main() -> None:
     params.port = 0
     params.n_ctx = 8192
     params.n_parallel = 2  # the demo's two sides
-    params.n_predict = 48  # tokens of an answer: about half a second
     params.sampling.temp = 0.0
     params.sampling.penalty_repeat = 1.2
     params.verbosity = -1

@@ -61,12 +61,10 @@ class Call:
 
 @dataclass(slots=True)
 class Meter:
-    """``upstream`` is the provider's base URL, ``api`` whose API it speaks. ``held(call)`` is
-    awaited for a call that ``holds(call)``, after it was sent on; ``changed()`` is called when
-    something was counted."""
+    """``upstream`` is the provider's base URL. ``held(call)`` is awaited for a call that
+    ``holds(call)``, after it was sent on; ``changed()`` is called when something was counted."""
 
     upstream: str
-    api: str
     holds: Callable[[Call], bool]
     held: Callable[[Call], Awaitable[None]]
     changed: Callable[[], None] = lambda: None
@@ -127,7 +125,7 @@ class Meter:
     def _open(self, request: Request, body: bytes) -> Call | None:
         """Count a model call in; other requests pass uncounted."""
         host, _, port = self.host.partition(":")
-        known = Providers({self.host: self.api})
+        known = Providers({self.host: "anthropic"})
         route = known.route(request.method, host, int(port), request.url.path)
         if route is None or route.format is None:
             return None
@@ -186,20 +184,17 @@ class _Forward:
 
 
 def usage_of(answer: bytes) -> tuple[int, int]:
-    """(input, output) tokens that an answer reports, streamed or whole, in Anthropic's words or
-    OpenAI's. Cached input counts as input: the demo's prices know no caching."""
+    """(input, output) tokens that an answer reports, streamed or whole. Cached input counts as
+    input: the demo's prices know no caching."""
     told: dict[str, int] = {}
     for line in [answer] if answer[:1] == b"{" else answer.splitlines():
         data = _json(line.removeprefix(b"data:").strip())
-        for holder in (data, data.get("message"), data.get("response")):
+        for holder in (data, data.get("message")):
             usage = holder.get("usage") if isinstance(holder, dict) else None
             if isinstance(usage, dict):
                 told.update({k: v for k, v in usage.items() if isinstance(v, int)})
-    cached = told.get("cache_read_input_tokens", 0) + told.get("cache_creation_input_tokens", 0)
-    return (
-        told.get("input_tokens", told.get("prompt_tokens", 0)) + cached,
-        told.get("output_tokens", told.get("completion_tokens", 0)),
-    )
+    inputs = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+    return sum(told.get(key, 0) for key in inputs), told.get("output_tokens", 0)
 
 
 def _step(body: bytes) -> str:

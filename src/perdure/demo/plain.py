@@ -14,6 +14,8 @@ class PlainSide(Side):
 
     title = "python agent.py"
     name = "plain"
+    waiting = "Python imports LangGraph ..."
+    again = "starting over ..."
 
     async def play(self) -> None:
         while True:
@@ -21,7 +23,6 @@ class PlainSide(Side):
             nth = len(self.attempts) + 1
             name = "started over" if nth > 1 else "first start"
             self.attempts.append(Attempt(name, child.pid, len(self.meter.calls)))
-            self.state = "running"
             self.say(f"{name} (pid {child.pid})")
             report, _ = await child.communicate()
             if self.attempts[-1].killed:
@@ -30,7 +31,6 @@ class PlainSide(Side):
                 raise self.failed(f"ended with exit code {child.returncode}.")
             self.report = report.decode().strip()
             self.ended = time.monotonic()
-            self.state = "done"
             self.say("done")
             return
 

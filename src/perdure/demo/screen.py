@@ -94,41 +94,43 @@ class Panels:
             self._live.stop()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        # The header above took its lines; a display as high as the window would scroll.
-        height = max(10, min(20, options.size.height - 7))
+        # A display as high as the window would scroll; three lines above and one below are text.
+        height = max(10, min(28, options.size.height - 6))
         grid = Table.grid(expand=True, padding=(0, 1))
         for _ in self._sides:
             grid.add_column(ratio=1)
         grid.add_row(*(_panel(side, height) for side in self._sides))
         yield grid
+        yield Text.assemble(
+            "  ", ("●", "green"), " paid   ", ("○", "green"), " from the journal, not sent   ",
+            ("✗", "bold red"), " killed -9   ", ("↻", "bold yellow"), " goes on", style="dim",
+        )  # fmt: skip
 
 
 def _panel(side: Side, height: int) -> Panel:
     lines: list[Text] = []
     for attempt in side.attempts:
         lines += [_who(side, attempt), _dots(side, attempt)]
+    if side.state in ("starting", "killed"):
+        lines.append(Text(side.waiting if side.state == "starting" else side.again, "dim"))
     while len(lines) < 5:
         lines.append(Text())
     room = height - len(lines) - 2
-    calls = side.meter.calls[-room:] if room > 0 else []
-    lines += [_call(call) for call in calls]
+    lines += [_line(side, call) for call in side.meter.calls[-room:]]
     lines += [Text()] * (height - 2 - len(lines))
-    style = _STYLE[side.state]
     return Panel(
         Group(*lines), title=f"[bold]{side.title}[/]", title_align="left", subtitle=_foot(side),
-        subtitle_align="right", border_style=style, height=height, padding=(0, 1),
+        subtitle_align="right", border_style=_STYLE[side.state], height=height, padding=(0, 1),
     )  # fmt: skip
 
 
 def _who(side: Side, attempt: Attempt) -> Text:
-    text = Text(f"{attempt.name}, pid {attempt.pid}", no_wrap=True, overflow="ellipsis")
+    text = Text(attempt.name, no_wrap=True, overflow="ellipsis")
     if attempt.killed:
-        text.append("  kill -9", "bold red")
-    elif len(side.attempts) > 1:
-        after = side.resumed_after
-        if after is not None:
-            style = "bold green" if after <= PROMISED_S else "bold yellow"
-            text.append(f"  there in {after:.2f} s", style)
+        text.append(f"  kill -9 {attempt.pid}", "bold red")
+    elif (after := side.resumed_after) is not None:
+        style = "bold green" if after <= PROMISED_S else "bold yellow"
+        text.append(f"  there after {after:.2f} s", style)
     return text
 
 
@@ -138,23 +140,24 @@ def _dots(side: Side, attempt: Attempt) -> Text:
     text.append("○" * attempt.replayed, "green")
     calls = side.calls_of(attempt)
     for call in calls:
-        mark, style = _mark(call)
-        text.append(mark, style)
+        text.append(*_mark(side, call))
     if not attempt.killed:
         text.append("·" * (side.scene.calls - len(calls) - attempt.replayed), "dim")
     return text
 
 
-def _mark(call: Call) -> tuple[str, str]:
+def _mark(side: Side, call: Call) -> tuple[str, str]:
     if call.cut:
         return "✗", "bold red"
+    if any(call.n == attempt.first + 1 for attempt in side.attempts[1:]):
+        return "↻", "bold yellow"
     if call.finished is None:
         return "◐", "cyan"
     return "●", "green"
 
 
-def _call(call: Call) -> Text:
-    mark, style = _mark(call)
+def _line(side: Side, call: Call) -> Text:
+    mark, style = _mark(side, call)
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(f"{call.n:3} ")
     text.append(f"{mark} ", style)
@@ -168,7 +171,7 @@ def _call(call: Call) -> Text:
 def _foot(side: Side) -> str:
     sent = len(side.meter.calls)
     price = side.scene.provider.price
-    words = f"{sent} calls sent"
+    words = f"calls sent: {sent}"
     if price is not None:
         cost = sum(price.of(c.input_tokens, c.output_tokens) for c in side.meter.calls)
         words += f"  ${cost:.4f}"

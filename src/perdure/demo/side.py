@@ -73,17 +73,16 @@ class Side(ABC):
 
     title: str
     name: str
+    waiting: str  # what it does before the first call
+    again: str  # what it does after the kill
 
     def __init__(
         self, scene: Scene, say: Callable[[str, str], None], changed: Callable[[], None]
     ) -> None:
         self.scene = scene
-        self.meter = Meter(
-            scene.provider.upstream, scene.provider.api, self._holds, self._held, changed
-        )
+        self.meter = Meter(scene.provider.upstream, self._holds, self._held, changed)
         self.attempts: list[Attempt] = []
         self.children: list[asyncio.subprocess.Process] = []
-        self.state = "starting"
         self.killed_at: float | None = None
         self.started = time.monotonic()
         self.ended: float | None = None
@@ -105,8 +104,13 @@ class Side(ABC):
         """Seconds from the kill until the call it happened in is sent again; None: not yet."""
 
     def environment(self) -> dict[str, str]:
-        """Of the child processes: the user's own without what would configure Perdure."""
-        kept = {k: v for k, v in self.scene.environ.items() if not k.startswith("PERDURE_")}
+        """Of the child processes: the user's own without what would configure Perdure, or send
+        the calls to this machine through a proxy."""
+        kept = {
+            name: value
+            for name, value in self.scene.environ.items()
+            if not name.startswith("PERDURE_") and not name.lower().endswith("_proxy")
+        }
         return {
             **kept,
             **self.scene.provider.environment(self.meter.url),
@@ -114,6 +118,15 @@ class Side(ABC):
             "TOOL_LOG": str(self.tool_log),
             "PYTHONUNBUFFERED": "1",
         }
+
+    @property
+    def state(self) -> str:
+        """``starting``, ``running``, ``killed`` (until somebody goes on) or ``done``."""
+        if self.ended is not None:
+            return "done"
+        if self.attempts and self.calls_of(self.attempts[-1]):
+            return "running"
+        return "starting" if self.killed_at is None else "killed"
 
     @property
     def tool_log(self) -> Path:
@@ -164,7 +177,6 @@ class Side(ABC):
         self.killed_at = time.monotonic()
         os.kill(pid, signal.SIGKILL)
         attempt.killed = True
-        self.state = "killed"
         self.say(f"kill -9 {pid} ({attempt.name}) in call {self.scene.kill_at}")
 
     def failed(self, what: str) -> DemoFailed:

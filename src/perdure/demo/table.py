@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -10,8 +12,8 @@ from perdure.demo.figures import Column, Figures
 from perdure.demo.side import PROMISED_S
 
 
-def page(figures: Figures, money: str) -> RenderableType:
-    """Table, verdict, remarks."""
+def page(figures: Figures, money: str, kept: Path | None = None) -> RenderableType:
+    """Table, verdict, remarks, what to do next."""
     table = Table(title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.title = (
         f"{figures.calls_needed} model calls over {figures.documents} documents, "
@@ -22,7 +24,7 @@ def page(figures: Figures, money: str) -> RenderableType:
     table.add_column("Perdure", justify="right", no_wrap=True, style="bold green")
     for name, left, right in rows(figures):
         table.add_row(name, left, right)
-    return Group(Text(), table, Text(), *_remarks(figures, money), Text(), *_next())
+    return Group(Text(), table, Text(), *_remarks(figures, money), Text(), *_next(figures, kept))
 
 
 def rows(figures: Figures) -> list[tuple[str, str, str]]:
@@ -72,11 +74,20 @@ def _remarks(figures: Figures, money: str) -> list[Text]:
     return lines
 
 
-def _next() -> list[Text]:
+def _next(figures: Figures, kept: Path | None) -> list[Text]:
+    """Three lines to type; a kept journal is named in full."""
+    if kept is not None:
+        return [
+            Text(f"The files are in {kept}. Look into the journal:"),
+            Text(f"  perdure runs show {figures.run_id} --store sqlite:///{kept}/perdure.db"),
+            Text(
+                f"  perdure runs events {figures.run_id} --text --store sqlite:///{kept}/perdure.db"
+            ),
+        ]
     lines = [
         ("perdure demo --docs FOLDER", "the same with your own documents"),
         ("perdure dev FILE.py:AGENT", "your own agent, served and durable"),
-        ("perdure demo --keep", "keep the files, then look: perdure runs list"),
+        ("perdure demo --keep", "keep the files, to look into the journal"),
     ]
     width = max(len(command) for command, _ in lines)
     return [
