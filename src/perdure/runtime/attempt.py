@@ -169,9 +169,8 @@ class Attempt:
                 place.barrier = None
         if self._may_not_start(place):
             await self.block(foreign, place)
-        if foreign and self._raise_cancel_in_thread:
-            self._raise_cancel_in_thread = False
-            raise Parked("the run was cancelled")
+        if foreign:
+            self.tell_thread()
         self.activity += 1
         try:
             self.guard.admit(kind, name, digest)
@@ -204,7 +203,8 @@ class Attempt:
             future = self.loop.create_future()
             self._unsure.append(future)
             try:
-                await asyncio.wait_for(future, UNSURE_SECONDS)
+                async with asyncio.timeout(UNSURE_SECONDS):
+                    await future
                 sure = False
             except TimeoutError:
                 sure = True
@@ -326,6 +326,12 @@ class Attempt:
             raise Parked("the attempt is over")
         await self.loop.create_future()
 
+    def tell_thread(self) -> None:
+        """A user's cancel reaches synchronous code at its next boundary, once."""
+        if self._raise_cancel_in_thread:
+            self._raise_cancel_in_thread = False
+            raise Parked("the run was cancelled")
+
     async def until_thread_may_go(self) -> None:
         """An exception out of one thread makes a framework cancel the thread's siblings: not while
         their effects in flight are still to be recorded (C1). Where the root is a task the thread
@@ -333,7 +339,8 @@ class Attempt:
         await self.until_cutting()
         if self._inside and not self.agent.sync:
             try:
-                await asyncio.wait_for(self._left.wait(), THREAD_SECONDS)
+                async with asyncio.timeout(THREAD_SECONDS):
+                    await self._left.wait()
             except TimeoutError:
                 pass
 
@@ -353,12 +360,18 @@ class Attempt:
     # -- recording ----------------------------------------------------------------------------
 
     def append(self, record: Record) -> asyncio.Future[None]:
-        self._announce()
-        if record.type == RecordType.ENTRY:
-            self.added = True
-            self.entries += 1
-        future = self._last_row = self.runtime.recorder.append(self, record)
+        """Write an entry; the caller may await that it is durable, now, later, or not at all."""
+        future = self.commit(record)
         future.add_done_callback(_retrieve)
+        return future
+
+    def commit(self, record: Record) -> asyncio.Future[None]:
+        """Write an entry whose future the caller awaits at once. Cancelling that takes nothing
+        back: the row goes out all the same."""
+        self._announce()
+        self.added = True
+        self.entries += 1
+        future = self._last_row = self.runtime.recorder.append(self, record)
         return future
 
     def append_quietly(self, record: Record) -> None:
@@ -572,7 +585,8 @@ class Attempt:
         if self.closing in _PATIENT:
             try:
                 limit = None if within is None else max(within.total_seconds(), 0)
-                await asyncio.wait_for(self._flight.over(), limit)
+                async with asyncio.timeout(limit):
+                    await self._flight.over()
             except TimeoutError:
                 pass
             crash.reach(crash.Point.WHILE_PARKING)
@@ -654,7 +668,8 @@ class Attempt:
         uncertain = any(wait.reason == "uncertain" for wait in self.waits)
         try:
             patience = None if failed and not uncertain else STRAGGLER_SECONDS
-            await asyncio.wait_for(self.bodies.ended(), patience)
+            async with asyncio.timeout(patience):
+                await self.bodies.ended()
         except TimeoutError:
             log.warning("run %s: a thread of a step or tool did not end", self.run_id)
 

@@ -330,6 +330,7 @@ async def _handed_over(place: Place, call: Call) -> Any:
     """An effect of synchronous code, performed from the loop on the thread's behalf: it keeps
     the thread's branch, and closing must reach the thread as an exception."""
     attempt = place.attempt
+    attempt.tell_thread()
     place.owner = asyncio.current_task()
     current_boundary.set(place)
     task = asyncio.ensure_future(perform(place, call))

@@ -41,7 +41,9 @@ class Maintenance:
                 except StoreUnavailable as error:
                     log.warning("The store does not answer; timers wait for it: %s", error)
                 try:
-                    await asyncio.wait_for(self._told.wait(), pause.total_seconds())
+                    # Not wait_for: in Python 3.11 it forgets a cancellation that comes just then.
+                    async with asyncio.timeout(pause.total_seconds()):
+                        await self._told.wait()
                 except TimeoutError:
                     pass
                 self._told.clear()

@@ -208,13 +208,12 @@ class Live:
             if len(value) > MAX_INLINE:
                 value = await attempt.put_blob(value)
             tip = attempt.chain(request) if request else None
-            written = attempt.append(self.record(state, value, tip))
             try:
-                await asyncio.shield(written)
+                await attempt.commit(self.record(state, value, tip))
             except asyncio.CancelledError:
                 # The agent turned away while its answer was being written (F3): the last row of
                 # a key counts. Anything else would answer a replay faster than the first time.
-                if not attempt.cutting and not written.cancelled():
+                if not attempt.cutting:
                     # With its value, so that it is not done again by a replay that is more patient.
                     keep = state == EntryState.DONE and self.kind in _WORK
                     abandoned = self.record(EntryState.ABANDONED, value if keep else None)

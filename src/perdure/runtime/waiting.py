@@ -148,7 +148,7 @@ class Waiting:
 
     def consider(self) -> None:
         """Something moved: does every branch wait now?"""
-        if not self._checking and self._may_park():
+        if self._waiters and not self._checking and self._may_park():
             self._checking = True
             self._attempt.loop.call_soon(self._check, TURNS, self._attempt.activity)
 
@@ -198,15 +198,16 @@ class Waiting:
         waiting = {w.task for w in self._waiters if w.task is not None}
         seen: set[asyncio.Future[Any]] = set()
 
-        def waits(task: asyncio.Future[Any]) -> bool:
-            if task in waiting or task.done() or task in seen:
+        def waits(future: asyncio.Future[Any] | None) -> bool:
+            if future is None:
+                return False  # a task that is about to move
+            if future in waiting or future.done() or future in seen:
                 return True
-            seen.add(task)
-            awaited = getattr(task, "_fut_waiter", None)
-            children = getattr(awaited, "_children", None)  # asyncio.gather's future
+            seen.add(future)
+            children = getattr(future, "_children", None)  # asyncio.gather's future
             if children is not None:
                 return all(waits(child) for child in children)
-            return isinstance(awaited, asyncio.Task) and waits(awaited)
+            return isinstance(future, asyncio.Task) and waits(getattr(future, "_fut_waiter", None))
 
         return all(waits(task) for task in (attempt.task, *attempt.tasks))
 

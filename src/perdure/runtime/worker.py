@@ -203,7 +203,8 @@ class Worker:
             trouble = 0
             if not claimed:
                 try:
-                    await asyncio.wait_for(self._wake.wait(), POLL.total_seconds())
+                    async with asyncio.timeout(POLL.total_seconds()):
+                        await self._wake.wait()
                 except TimeoutError:
                     pass
 

@@ -228,6 +228,19 @@ class House:
         return [e.name or "" for e in await self.log(run_id, RecordType.STATUS)]
 
 
+async def turns_until(there: Callable[[], Any]) -> None:
+    """Let the event loop turn until something is so that nobody tells of."""
+    async with asyncio.timeout(PATIENCE):
+        while not there():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+async def turns(count: int = 20) -> None:
+    """Let the event loop turn, for whatever is about to happen to happen."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
 def _reasons(run: Run) -> list[str]:
     return sorted(wait["reason"] for wait in run.waits)
 

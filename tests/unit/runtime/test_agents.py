@@ -142,7 +142,7 @@ async def test_partials_and_functions_that_give_a_coroutine(house: House) -> Non
         return a + b
 
     def undecorated(*args: Any) -> Any:
-        return add(*args, 1)
+        return add(args[0], 1)
 
     house.serve(functools.partial(add, 1), name="partial")
     house.serve(undecorated)

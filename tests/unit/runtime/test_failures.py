@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 import perdure
 from perdure import RetryPolicy, step
 from perdure.errors import EffectFailed
-from tests.unit.runtime.harness import AT_ONCE, House
+from perdure.store.rows import LogRow, Refusal
+from tests.unit.runtime.harness import AT_ONCE, House, turns
 
 
 class Unlucky(Exception):
@@ -457,11 +459,11 @@ async def test_an_effect_given_up_while_it_is_recorded_is_never_repeated(house: 
         found = "none"
         task = asyncio.ensure_future(pay())
         if lives == 1:
-            write, attempt.append = attempt.append, _slowly(attempt.append, task)  # type: ignore[method-assign]
+            write, attempt.commit = attempt.commit, _slowly(attempt.commit, task)  # type: ignore[method-assign]
         try:
             found = await task
         except asyncio.CancelledError:
-            attempt.append = write  # type: ignore[method-assign]
+            attempt.commit = write  # type: ignore[method-assign]
             await after()
         if lives == 1:
             cut.set()
@@ -480,16 +482,17 @@ async def test_an_effect_given_up_while_it_is_recorded_is_never_repeated(house: 
     assert house.did == {"pay": 1}
 
 
-def _slowly(append: Any, task: asyncio.Task[Any]) -> Any:
-    """``append`` that has the task cancelled between the writing of its outcome and its answer."""
+def give_up_when_done(house: House, task: asyncio.Task[Any]) -> None:
+    """Cancel the task while its outcome is on its way to the store."""
+    record = house.store.record
 
-    def slowly(record: Any) -> Any:
-        future = append(record)
-        if record.state == "done":
+    async def slowly(rows: Sequence[LogRow]) -> list[Refusal]:
+        if any(row.record.state == "done" for row in rows) and not task.done():
             task.cancel()
-        return future
+            await turns()
+        return await record(rows)
 
-    return slowly
+    house.store.record = slowly  # type: ignore[method-assign]
 
 
 async def test_retries_inside_one_attempt(house: House) -> None:

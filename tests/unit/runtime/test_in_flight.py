@@ -62,13 +62,11 @@ async def test_an_attempt_parks_between_two_effects_inside_a_tool(ground: Ground
     worker = await ground.begin(app)
     run = await ground.start("crawler", None)
     await inside.wait()
-    draining = asyncio.create_task(worker.drain())
-    await asyncio.sleep(0)
+    draining = await ground.drain(worker)
     go_on.set()
     async with asyncio.timeout(10):
         await draining  # page 2 may not start, and crawl does not keep the worker
     assert done == [0, 1]
-    ground.workers.clear()
     await ground.begin(app)
     assert await ground.result(run) == [0, 1, 2]
     assert done == [0, 1, 2]
@@ -101,11 +99,9 @@ async def test_a_once_tool_that_was_begun_is_finished_before_the_attempt_ends(
     worker = await ground.begin(app)
     run = await ground.start("payer", None)
     await inside.wait()
-    draining = asyncio.create_task(worker.drain())
-    await asyncio.sleep(0)
+    draining = await ground.drain(worker)
     go_on.set()
     await draining
-    ground.workers.clear()
     assert done == [0, 1]
     await ground.begin(app)
     assert await ground.result(run) == "paid"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import perdure
-from perdure import NotDone, step, tool
+from perdure import NotDone, step, sync, tool
 from perdure.errors import BoundaryError, EffectTimeout
 from perdure.runtime.effects import Declared
 from tests.unit.runtime.harness import AT_ONCE, House
@@ -93,8 +93,7 @@ async def test_an_undeclared_tool_runs_again_with_an_event_and_a_metric(
         assert await asyncio.to_thread(started.wait, 10)
     else:
         await gate.reached.wait()
-    while not await house.states(run_id):
-        await asyncio.sleep(0)  # its quiet intent is on its way
+    await house.until_entries(run_id, 1, "intent")
     worker.draining = True
     await house.store.release(worker.id)
     release.set()
@@ -567,12 +566,9 @@ async def test_a_sync_step_on_the_loop_is_refused(house: House) -> None:
             blocking()
         assert ".aio" in str(caught.value.hint)
         with pytest.raises(BoundaryError):
-            perdure.sync.sleep(0)  # type: ignore[attr-defined]
+            sync.sleep(0)
         return await blocking.aio()  # type: ignore[attr-defined,no-any-return]
 
-    from perdure import sync
-
-    perdure.sync = sync  # type: ignore[attr-defined]
     house.serve(agent)
     await house.worker()
     assert await house.run("agent") == 1

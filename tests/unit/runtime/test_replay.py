@@ -282,7 +282,7 @@ async def test_other_branches_that_are_unread_are_no_divergence(house: House) ->
     async def agent() -> list[str]:
         found = await asyncio.gather(slow(), quick())
         await gate()
-        return found
+        return [*found]
 
     house.serve(agent)
     worker = await house.worker()
@@ -368,7 +368,7 @@ async def test_two_changed_calls_beside_each_other_are_not_reused(
             model("m", f"b {prompt[0]}", f"b {prompt[0]}"),
         )
         await gate()
-        return found
+        return [*found]
 
     house.serve(agent)
     worker = await house.worker()
@@ -392,7 +392,7 @@ async def test_one_changed_call_beside_others_is_reused(
             model("m", "a", "A"), model("m", f"b {prompt[0]}", f"b {prompt[0]}")
         )
         await gate()
-        return found
+        return [*found]
 
     house.serve(agent)
     worker = await house.worker()
@@ -615,7 +615,7 @@ async def test_clock_and_randomness_are_never_a_divergence(house: House) -> None
         return await work("late")
 
     async def agent() -> list[str]:
-        return await asyncio.gather(by_the_clock(), straight())
+        return [*await asyncio.gather(by_the_clock(), straight())]
 
     house.serve(agent)
     worker = await house.worker()
