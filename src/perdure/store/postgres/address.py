@@ -52,5 +52,10 @@ class Address:
             dsn=url,
             url=urlunsplit((parts.scheme, shown, parts.path, public, "")),
             place=f"{host}/{name}" if name else host,
-            process=f"perdure {socket.gethostname()[:24]} {os.getpid()} {uuid.uuid4().hex[:8]}",
+            process=f"perdure {host_name()} {os.getpid()} {uuid.uuid4().hex[:8]}",
         )
+
+
+def host_name() -> str:
+    """This host's name as far as an application_name may hold it."""
+    return re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())[:24]

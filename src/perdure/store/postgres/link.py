@@ -9,9 +9,11 @@ attempt to connect waits a little, so that a server that comes up again is not t
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import socket
 import time
+import weakref
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar
@@ -25,9 +27,14 @@ from perdure.store.postgres.trouble import breaks, is_deadlock, translate
 T = TypeVar("T")
 CONNECT_S = 10.0  # how long to try to connect
 COMMAND_S = 20.0  # how long a statement may take before its connection is given up
+COMMAND_LIMIT = "20s"  # the same for the server, which may not know that nobody waits any more
 GOODBYE_S = 1.0  # how long to wait for the server when leaving
 LONGEST_PAUSE_S = 1.0  # between two attempts to connect
 DEADLOCKS = 5  # how often a statement that lost a deadlock is tried again
+
+_LIMIT = """
+select case when pg_backend_pid() = $1 then set_config('statement_timeout', $2, false) end
+"""
 
 # Unlike time.monotonic this goes on while the machine sleeps.
 _BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -89,16 +96,20 @@ class Link:
         self._failures = 0
         self._not_before = 0.0
         self._closed = False
+        _links.add(self)
 
     @property
     def connected(self) -> bool:
         return self._connection is not None and not self._connection.is_closed()
 
-    @property
-    def socket(self) -> socket.socket | None:
-        """What the connection runs over (asyncio's view of it)."""
-        transport = getattr(self._connection, "_transport", None)
-        return None if transport is None else transport.get_extra_info("socket")
+    def after_fork(self) -> None:
+        """In a forked child: its copy of the socket would keep a dead parent's session alive."""
+        if self.connected:
+            raw = self._connection._transport.get_extra_info("socket")
+            nothing = os.open(os.devnull, os.O_RDWR)
+            # Not closed: whoever holds the number would close another file by it.
+            os.dup2(nothing, raw.fileno())
+            os.close(nothing)
 
     async def rows(self, sql: str, *given: Any, timeout_s: float | None = COMMAND_S) -> list[Any]:
         """All rows."""
@@ -191,6 +202,8 @@ class Link:
                     server_settings={"application_name": self._address.process},
                 )
                 _keep_alive(connection)
+                # Where a pooler is in between, its sessions are not ours to change.
+                await connection.fetchval(_LIMIT, connection.get_server_pid(), COMMAND_LIMIT)
                 if self._prepared is not None:
                     await self._prepared(connection)
         except BaseException as error:
@@ -287,3 +300,14 @@ def _keep_alive(connection: Any) -> None:
         option = getattr(socket, name, None)
         if option is not None:
             raw.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+_links: weakref.WeakSet[Link] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for link in list(_links):
+        link.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 import threading
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from perdure.store.postgres.neighbour import Watch
 from perdure.store.postgres.place import Place
 from perdure.store.postgres.verbs import upkeep
 from perdure.store.rows import WorkerInfo
+
+log = logging.getLogger("perdure.store")
 
 BEATS = 4  # in a lease
 RETRY_S = 0.1  # after a beat that failed; connecting has its own pauses
@@ -75,7 +78,11 @@ class LockMembership(Membership):
             target=lambda: asyncio.run(self._main()), name="perdure-member", daemon=True
         )
         self._thread.start()
-        await asyncio.wrap_future(self._joined)
+        try:
+            await asyncio.shield(asyncio.wrap_future(self._joined))
+        except asyncio.CancelledError:
+            await self.leave()
+            raise
 
     async def leave(self) -> None:
         if self._leaving or self._thread is None:
@@ -83,6 +90,7 @@ class LockMembership(Membership):
         self._leaving = True
         self._held = False
         self._left(self)
+        await asyncio.wait([asyncio.wrap_future(self._joined)])
         if self._loop is not None and self._stop is not None:
             with contextlib.suppress(RuntimeError):  # the thread has ended by itself
                 self._loop.call_soon_threadsafe(self._stop.set)
@@ -151,7 +159,9 @@ class LockMembership(Membership):
                     self._lose()
                     await place.join()
                     beat = await place.beat()
-            except PerdureError:
+            except Exception as error:
+                if not isinstance(error, PerdureError):
+                    log.exception("The worker's lease could not be kept.")
                 self._lose()
                 await asyncio.sleep(RETRY_S)
                 self._turn.set()

@@ -68,13 +68,18 @@ class Watch:
                 await self._watch()
             except PerdureError as error:
                 log.debug("Cannot watch over another worker: %s", error)
-                await asyncio.sleep(RETRY_S)
+            except Exception:
+                log.exception("Watching over another worker failed.")
+            else:
+                continue
+            await asyncio.sleep(RETRY_S)
 
     async def close(self) -> None:
         await self._link.close()
 
     async def _begun(self, connection: Any) -> None:
         await keep_watched(connection, self._lease)
+        await connection.execute("set statement_timeout = 0")  # it waits as long as another lives
         self._backend = await connection.fetchval("select pg_backend_pid()")
         if self._connected:
             self._returned = boot_time()
@@ -90,13 +95,18 @@ class Watch:
         if not await self._lock_came_free(place):
             return
         await self._link.value("select pg_advisory_unlock_all()")
+        noticed = boot_time()
         suspects = {worker} | {row["worker"] for row in await self._lockless()}
         await asyncio.sleep(max(self._grace_s, self._calm_in()))
         if self._calm_in() > 0:
             return
         for row in await self._lockless():
             if row["worker"] in suspects:
-                await self._take_over(row["worker"], row["place"], row["heard"], row["lease"])
+                # One that beat until its end was noticed and has lost all its connections at once
+                # has ended. After a longer silence it may as well be cut off.
+                silent_s = row["heard"].total_seconds() - (boot_time() - noticed)
+                gone = silent_s < row["lease"].total_seconds() / 2
+                await self._take_over(row["worker"], row["place"], gone)
 
     async def _lock_came_free(self, place: int) -> bool:
         """Wait for the neighbour's lock. False when another one is the neighbour now."""
@@ -128,13 +138,10 @@ class Watch:
     async def _lockless(self) -> list[Any]:
         return await self._link.rows("select * from perdure.lockless($1)", self._worker)
 
-    async def _take_over(self, worker: str, place: int, heard: timedelta, lease: timedelta) -> None:
+    async def _take_over(self, worker: str, place: int, gone: bool) -> None:
         if not await self._link.value("select pg_try_advisory_lock($1, $2)", LOCKS, place):
             return  # it is back, or another was quicker
         try:
-            # One that beat until now and lost all its connections at once has ended. After a
-            # longer silence it may as well be cut off.
-            gone = heard < lease / 2
             runs = await upkeep.release(self._link, worker, died=True, gone=gone)
             log.warning("The worker %s died; %d runs were taken from it.", worker, runs)
         finally:

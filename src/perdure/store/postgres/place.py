@@ -73,7 +73,8 @@ class Place:
         await self.link.value(
             "select perdure.join($1, $2, $3, $4, $5, $6, $7, $8)",
             worker.id, worker.host, worker.pid, worker.version, list(worker.queues),
-            self._lease, self._number, self._address.process, timeout_s=self._patience_s,
+            self._lease, self._number if self.direct else None, self._address.process,
+            timeout_s=self._patience_s,
         )  # fmt: skip
 
     async def beat(self) -> Beat:
@@ -84,6 +85,7 @@ class Place:
         )
         if self.direct and row["backend"] != self._backend:
             self._no_lock()
+            await self.join()  # nobody is to look for its lock
         neighbour = (row["neighbour"], row["place"]) if row["neighbour"] is not None else None
         return Beat(row["known"], neighbour, row["calm"] or timedelta(0))
 

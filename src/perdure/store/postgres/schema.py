@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from perdure.store import migrations
-from perdure.store.postgres.link import Link
+from perdure.store.postgres.link import COMMAND_LIMIT, Link
 
 DIALECT = "postgres"
 
@@ -33,6 +33,7 @@ async def upgrade(link: Link) -> list[str]:
 
 
 async def _upgrade(connection: Any) -> list[str]:
+    await connection.execute("set statement_timeout = 0")
     await connection.execute("select pg_advisory_lock(hashtextextended('perdure.schema', 0))")
     try:
         await connection.execute(_TABLE)
@@ -49,4 +50,5 @@ async def _upgrade(connection: Any) -> list[str]:
             await connection.execute(
                 "select pg_advisory_unlock(hashtextextended('perdure.schema', 0))"
             )
+            await connection.execute(f"set statement_timeout = '{COMMAND_LIMIT}'")
     return [migration.name for migration in lacking]

@@ -53,7 +53,7 @@ class PostgresStore(Store):
         self._pool = Pool(self._address, self._clock, LINKS)
         self._commit: Link | None = None
         self._wakes = Wakes(self._address)
-        self._memberships: list[LockMembership] = []
+        self._memberships: set[LockMembership] = set()
 
     @property
     def _journal(self) -> Link:
@@ -183,10 +183,10 @@ class PostgresStore(Store):
             lease=lease,
             grace=grace,
             on_change=on_change,
-            left=self._memberships.remove,
+            left=self._memberships.discard,
         )
         await membership.join()
-        self._memberships.append(membership)
+        self._memberships.add(membership)
         return membership
 
     async def release(self, worker: str) -> int:

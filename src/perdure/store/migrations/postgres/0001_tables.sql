@@ -148,7 +148,7 @@ create table perdure.workers (
   version text not null,
   queues text[] not null,
   lease interval not null,
-  place int not null,                 -- its advisory lock is (1885696612, place)
+  place int,                          -- its advisory lock is (1885696612, place); null: has none
   process text not null,              -- application_name of all its process's connections
   joined_at timestamptz not null,
   seen_at timestamptz not null,

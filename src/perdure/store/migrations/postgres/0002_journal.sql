@@ -39,7 +39,7 @@ set plan_cache_mode to force_generic_plan set enable_seqscan to off set jit to o
 as $$
 #variable_conflict use_column
 declare
-  t timestamptz;
+  t timestamptz := perdure.clock();
   ids uuid[];
   epochs int[];
   firsts int[];
@@ -73,7 +73,7 @@ begin
       and (f.id, f.epoch) in (select * from unnest(ids, epochs)) as current
     from fence f
   )
-  select array_agg(c.id), array_agg(c.id) filter (where c.watched_until > perdure.clock())
+  select array_agg(c.id), array_agg(c.id) filter (where c.watched_until > t)
   into held, watched from checked c where c.current;
   t := perdure.clock();
 

@@ -41,10 +41,10 @@ begin
   backend := pg_backend_pid();
   calm := t - since;
   select w.id, w.place into neighbour, place from perdure.workers w
-  where w.id > worker order by w.id limit 1;
+  where w.id > worker and w.place is not null order by w.id limit 1;
   if neighbour is null then
     select w.id, w.place into neighbour, place from perdure.workers w
-    where w.id < worker order by w.id limit 1;
+    where w.id < worker and w.place is not null order by w.id limit 1;
   end if;
   return next;
 end $$;
@@ -55,7 +55,7 @@ create function perdure.lockless(but text)
 returns table (worker text, place int, heard interval, lease interval)
 language sql as $$
   select w.id, w.place, perdure.clock() - w.seen_at, w.lease from perdure.workers w
-  where w.id <> but and not exists (
+  where w.id <> but and w.place is not null and not exists (
     select from pg_locks l
     where l.locktype = 'advisory' and l.classid = 1885696612 and l.objid = w.place::oid
       and l.objsubid = 2 and l.granted and l.mode = 'ExclusiveLock'
