@@ -244,4 +244,9 @@ def run_process(main: Callable[[Stop], Awaitable[int]]) -> int:
             leave(code)
         return code
 
-    return asyncio.run(whole())
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        return asyncio.run(whole())
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

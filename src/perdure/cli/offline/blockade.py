@@ -4,6 +4,7 @@ library gets around. What was tried is remembered, because agents may swallow th
 from __future__ import annotations
 
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,12 +67,19 @@ def blockade() -> Iterator[list[str]]:
         _blockade.contacts = None
 
 
-def where() -> str:
-    """The innermost line that is neither Perdure's nor a library's."""
-    for frame in reversed(traceback.extract_stack()):
-        own = frame.filename.startswith((_PACKAGE, "<frozen", sys.base_prefix))
-        if not own and "site-packages" not in Path(frame.filename).parts:
-            return f"{_short(frame.filename)}:{frame.lineno}"
+def where(thread: str | None = None) -> str:
+    """The innermost line that is neither Perdure's nor a library's, of the calling code or of the
+    thread of this name."""
+    frame = None
+    for other in threading.enumerate() if thread is not None else ():
+        if other.name == thread and other.ident is not None:
+            frame = sys._current_frames().get(other.ident)
+    if frame is None and thread is not None:
+        return "a thread of the agent"
+    for place in reversed(traceback.extract_stack(frame)):
+        own = place.filename.startswith((_PACKAGE, "<frozen", sys.base_prefix))
+        if not own and "site-packages" not in Path(place.filename).parts:
+            return f"{_short(place.filename)}:{place.lineno}"
     return "a library"
 
 

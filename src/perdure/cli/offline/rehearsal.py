@@ -86,7 +86,9 @@ class Rehearsal(Attempt):
         await self._stop(kind, name, under_way=match.verdict is Verdict.INTENT, foreign=foreign)
 
     async def _stop(self, kind: str, name: str, *, under_way: bool, foreign: bool) -> NoReturn:
-        self.stops.append(Stop(kind, name, under_way, where()))
+        # Synchronous agent code waits in the thread that its attempt gave it.
+        at = where(f"perdure-{self.run_id}" if foreign else None)
+        self.stops.append(Stop(kind, name, under_way, at))
         if self._quiet_watch is None:
             self._quiet_watch = self.loop.create_task(self._close_when_quiet())
         future: asyncio.Future[None] = self.loop.create_future()

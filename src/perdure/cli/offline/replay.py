@@ -16,7 +16,7 @@ from perdure.cli.offline.blockade import blockade
 from perdure.cli.offline.document import Export
 from perdure.cli.offline.rehearsal import Rehearsal, Stop
 from perdure.cli.offline.stage import stage
-from perdure.codec import encode_failure
+from perdure.codec import BLOB, encode_failure
 from perdure.config import Config
 from perdure.core.record import Entry
 from perdure.core.run import RunState
@@ -117,7 +117,7 @@ async def _perform(attempt: Rehearsal, report: Report) -> None:
             value = await attempt.decode_input()
             returned = await attempt.call(value)
             await attempt.finish()
-            report.result = await attempt.stored(attempt.agent.encode_output(returned))
+            report.result = attempt.agent.encode_output(returned)
             report.outcome = "returned"
         except (Parked, asyncio.CancelledError):
             if not attempt.stops and attempt.error is not None:
@@ -145,7 +145,10 @@ def _difference(report: Report, export: Export) -> str | None:
         return f"the code raises {told}" + (f", and not {recorded}" if recorded else "")
     if run.state is not RunState.SUCCEEDED:
         return f"the code returns, and the run is {run.state}"
-    if report.result != run.result:
+    recorded_result = run.result
+    if recorded_result is not None and recorded_result[:1] == BLOB:
+        recorded_result = export.blobs.get(recorded_result[1:].decode())
+    if report.result != recorded_result:
         return "the result is another"
     if report.unread:
         return f"the code does not ask for {report.unread[0]}, which is recorded"

@@ -14,9 +14,11 @@ from perdure.cli import options
 @click.argument("file", metavar="[FILE]", default="-")
 @options.settings
 def command(run_id: str, file: str, store: str | None, config_file: Path | None) -> None:
-    """Everything about a run as one JSON document, for perdure replay.
+    """Everything about a run, for perdure replay.
 
-    FILE is standard output when left out. The document holds the run's input, every recorded answer
+    It is one JSON document.
+
+    FILE is standard output when left out. It holds the run's input, every recorded answer
     and every request as they were: treat it like the data that the agent works on.
     """
     import asyncio

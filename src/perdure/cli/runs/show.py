@@ -14,7 +14,9 @@ from perdure.cli import options
 @options.as_json
 @options.settings
 def command(run_id: str, json_: bool, store: str | None, config_file: Path | None) -> None:
-    """A run: state, waits with what to do about them, and the tree of its effects.
+    """A run: state, waits, and the tree of its effects.
+
+    Of each wait it says which command ends it.
 
     --json prints the fields of GET /api/runs/{id}, and "effects": [{"key", "scope", "kind", "name",
     "state", "promise", "started_s", "took_ms", "attempt"}], oldest first; started_s is in seconds
