@@ -92,7 +92,7 @@ def _apart(documents: list[Document]) -> list[Document]:
         # A comment in a code block is no heading: look for them in a text without such blocks.
         bare = _CODE.sub(lambda block: " " * len(block[0]), document.text)
         heads = list(_HEADING.finditer(bare))
-        ends = [head.start() for head in heads[1:]] + [len(document.text)]
+        ends = [*(head.start() for head in heads[1:]), len(document.text)][: len(heads)]
         parts = [
             Document(
                 f"{stem}-{_slug(head[1])[:24].rstrip('-')}.md", document.text[head.start() : end]

@@ -112,7 +112,8 @@ class DurableSide(Side):
 
     async def _enqueue(self, agent: str) -> None:
         self.attempts.append(Attempt("worker 1", self.children[0].pid, 0))
-        self.say("two workers wait for work; the run is enqueued")
+        pids = " and ".join(str(child.pid) for child in self.children)
+        self.say(f"two workers wait for work (pids {pids}); the run is enqueued")
         run = NewRun(self.run_id, agent, codec.encode({"question": ""}), queue=agent)
         await self._store.enqueue([run])
 
