@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from uuid import uuid4
 
 from perdure import codec
 from perdure.app import App
-from perdure.core.record import RecordType
+from perdure.core.record import Entry, EntryState, Kind, RecordType
 from perdure.runtime.worker import Worker, WorkerSettings
 from perdure.store.blobs import FileBlobs
 from perdure.store.rows import LogEvent, NewRun, Run
@@ -48,6 +49,13 @@ class Ground:
         """End the oldest worker at once; what it leased is executed again by the next."""
         await self.workers.pop(0).stop()
 
+    async def drain(self, worker: Worker) -> asyncio.Task[None]:
+        """Begin to end the worker as on SIGTERM; await the task for its end."""
+        self.workers.remove(worker)
+        draining = asyncio.create_task(worker.drain())
+        await asyncio.sleep(0)  # it has begun now
+        return draining
+
     async def start(
         self, agent: str, value: Any, *, session: str | None = None, attempts: int = 5
     ) -> str:
@@ -76,6 +84,30 @@ class Ground:
                     run = await self.store.get(run_id)
                     if str(run.state) in wanted:
                         return run
+                    await moved.wait()
+        finally:
+            undo()
+
+    async def recorded(self, run_id: str, name: str, count: int = 1) -> None:
+        """Wait until so many effects of this name are done in the journal."""
+        await self._journaled(run_id, lambda entry: entry.name == name, count)
+
+    async def tools_done(self, run_id: str, count: int) -> None:
+        """Wait until so many tool calls are done in the journal."""
+        await self._journaled(run_id, lambda entry: entry.kind == Kind.TOOL, count)
+
+    async def _journaled(self, run_id: str, which: Callable[[Entry], bool], count: int) -> None:
+        moved = asyncio.Event()
+        undo = self.store.listen(f"run:{run_id}", lambda _: moved.set())
+        try:
+            async with asyncio.timeout(20):
+                while True:
+                    moved.clear()
+                    await self.store.watch(run_id)
+                    entries = await self.store.journal(run_id)
+                    done = [e for e in entries if e.state == EntryState.DONE and which(e)]
+                    if len(done) >= count:
+                        return
                     await moved.wait()
         finally:
             undo()

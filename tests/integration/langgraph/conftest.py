@@ -1,13 +1,17 @@
-"""Real LangGraph and LangChain agents, real SDK clients, the provider simulator behind their official
-addresses, a real store; workers that are stopped and started over it."""
+"""Real LangGraph and LangChain agents, real SDK clients, the provider simulator behind their
+official addresses, a real store; workers that are stopped and started over it."""
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from langchain.chat_models import init_chat_model
+from langchain_core.language_models import BaseChatModel
 
 from perdure import gateway
 from perdure.testing.redirect import redirect
@@ -18,6 +22,53 @@ HOSTS = ("api.anthropic.com", "api.openai.com")
 Provide = Callable[..., ProviderSimulator]
 
 
+def claude() -> BaseChatModel:
+    """Made by its SDK, as users make it."""
+    return init_chat_model("anthropic:claude-haiku-5-5")
+
+
+class Tally:
+    """What was really done, and where to stand still in the middle of it."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self._loop = asyncio.get_running_loop()
+        self._held: dict[str, threading.Event] = {}
+        self._reached: dict[str, asyncio.Event] = {}
+
+    def count(self, what: str) -> int:
+        return self.done.count(what)
+
+    def hold(self, what: str) -> None:
+        """From now on ``what`` stands still once it is noted."""
+        self._held[what] = threading.Event()
+        self._reached[what] = asyncio.Event()
+
+    def release(self, what: str) -> None:
+        self._held.pop(what).set()
+
+    async def reached(self, what: str) -> None:
+        async with asyncio.timeout(10):
+            await self._reached[what].wait()
+
+    async def note(self, what: str) -> None:
+        """Called in the middle of the work ``what``."""
+        self.done.append(what)
+        if (held := self._held.get(what)) is not None:
+            self._reached[what].set()
+            await asyncio.to_thread(held.wait, 30)
+
+    def note_sync(self, what: str) -> None:
+        self.done.append(what)
+        if (held := self._held.get(what)) is not None:
+            self._loop.call_soon_threadsafe(self._reached[what].set)
+            held.wait(30)
+
+    def release_all(self) -> None:
+        for held in self._held.values():
+            held.set()
+
+
 @pytest.fixture
 async def ground(tmp_path: Path) -> AsyncIterator[Ground]:
     place = Ground(tmp_path)
@@ -26,6 +77,15 @@ async def ground(tmp_path: Path) -> AsyncIterator[Ground]:
         yield place
     finally:
         await place.close()
+
+
+@pytest.fixture
+async def tally(ground: Ground) -> AsyncIterator[Tally]:
+    noted = Tally()
+    try:
+        yield noted
+    finally:
+        noted.release_all()
 
 
 @pytest.fixture

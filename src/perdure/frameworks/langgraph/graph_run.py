@@ -26,8 +26,8 @@ from perdure.frameworks.langgraph.places import Places, places
 from perdure.frameworks.langgraph.saver import PrivateSaver
 from perdure.frameworks.langgraph.shapes import plain, read_input
 from perdure.frameworks.langgraph.stream import Stream
-from perdure.runtime.agent import in_thread
 from perdure.runtime.place import Place
+from perdure.runtime.threads import in_thread
 
 if TYPE_CHECKING:
     from perdure.runtime.attempt import Attempt
@@ -97,12 +97,16 @@ class GraphRun:
     async def run_sync(self, value: Any) -> Any:
         """The same for a graph that only works synchronously, in a thread of its own."""
         try:
-            return await in_thread(lambda: self._in_thread(value), name=self._attempt.run_id)
+            attempt = self._attempt
+            return await in_thread(
+                lambda: self._in_thread(value), name=attempt.run_id, left=lambda: attempt.left
+            )
         finally:
             self._stream.flush()
 
     def _in_thread(self, value: Any) -> Any:
         places.set(self._places)
+        cast("Place", current_boundary.get()).mine()
         source = read_input(self._graph, value, agent=self._attempt.agent_name)
         waiting: Pending | None = None
         if self._lasting:

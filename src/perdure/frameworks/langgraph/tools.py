@@ -13,6 +13,7 @@ without what is injected (state, store, runtime, config, callbacks, the call's i
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 from collections.abc import Callable
@@ -27,8 +28,10 @@ from perdure.codec import canonical
 from perdure.core.digest import digest
 from perdure.core.ports import current_boundary
 from perdure.core.record import Kind, Promise
+from perdure.errors import BoundaryError
 from perdure.frameworks.langgraph.places import Asked, asked
 from perdure.frameworks.langgraph.values import ToolValues
+from perdure.runtime.attempt import Ending
 from perdure.runtime.effects import Call, Declared, perform, perform_blocking
 from perdure.runtime.place import Place
 
@@ -137,6 +140,7 @@ def _body(original: Callable[..., Any]) -> Callable[..., Any]:
                 asked.reset(token)
 
         here = cast("Place", place)
+        _refuse_loop_thread(here, self)
         token = asked.set(call)
         try:
             return perform_blocking(here, _effect(here, call, body, args, kwargs))
@@ -168,6 +172,21 @@ def _body_async(original: Callable[..., Any]) -> Callable[..., Any]:
             asked.reset(token)
 
     return _arun
+
+
+def _refuse_loop_thread(place: Place, tool: BaseTool) -> None:
+    """Ends the attempt, since a node that makes messages of its tools' errors would go on."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    error = BoundaryError(
+        f"The tool {tool.name!r} was called synchronously on the event loop, where waiting for the "
+        "journal would stop every run.",
+        hint=f"In async code: await {tool.name}.ainvoke(...); or make the node a plain def.",
+    )
+    place.attempt.close(Ending.FAIL, error=error)
+    raise error
 
 
 def _begun(tool: BaseTool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Asked | None:
