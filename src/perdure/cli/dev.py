@@ -34,6 +34,9 @@ def command(
 
     Runs are kept in .perdure/perdure.db unless a store is set. Ctrl-C lets runs end between two
     effects; a second Ctrl-C ends at once. Either way they go on at the next start.
+
+    Connections, processes and file writes of agent code outside any effect are reported with
+    their line: they would happen again at every replay.
     """
     config = options.load(
         config_file,
@@ -50,6 +53,7 @@ def command(
     from perdure.cli.server import serve
     from perdure.cli.terminal.banner import banner
     from perdure.cli.terminal.traffic import PrintedTraffic, print_attempts
+    from perdure.runtime.audit import Audit
 
     process.prepare(config)
     agents = load_agents(targets, config)
@@ -59,6 +63,7 @@ def command(
 
     def prepare(service: Service) -> None:
         service.traffic = PrintedTraffic()
+        Audit().start()
         if service.worker is not None:
             print_attempts(service.worker)
 
