@@ -383,11 +383,12 @@ async def test_nothing_parks_inside_a_once(house: House, verb: str) -> None:
 
     @step
     async def deeper() -> None:
-        await {
-            "sleep": lambda: perdure.sleep(0),
-            "wait_for": lambda: perdure.wait_for("x"),
-            "child": handle.run,
-        }[verb]()
+        if verb == "sleep":
+            await perdure.sleep(0)
+        elif verb == "wait_for":
+            await perdure.wait_for("x")
+        else:
+            await handle.run()
 
     @tool(effect="once")
     async def pay() -> str:
