@@ -96,6 +96,10 @@ class Ground:
         """Wait until so many tool calls are done in the journal."""
         await self._journaled(run_id, lambda entry: entry.kind == Kind.TOOL, count)
 
+    async def asked(self, run_id: str, count: int) -> None:
+        """Wait until so many interrupts were told of."""
+        await self._journaled(run_id, lambda entry: entry.name == "interrupt", count)
+
     async def _journaled(self, run_id: str, which: Callable[[Entry], bool], count: int) -> None:
         moved = asyncio.Event()
         undo = self.store.listen(f"run:{run_id}", lambda _: moved.set())
