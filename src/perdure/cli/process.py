@@ -33,11 +33,13 @@ log = logging.getLogger("perdure")
 HURRY = 2.0  # seconds that a second signal leaves for giving leases back
 UNWIND = 15.0  # seconds on top of the drain time, after which a process leaves stuck code behind
 THREADS = 1.0  # seconds that threads of effects get to end by themselves
+SAID_BY_EVENTS = ("perdure.attempt", "perdure.execution")
 LEVELS = ("debug", "info", "warning", "error")
 
 
-def prepare(config: Config) -> None:
-    """Logging and crash points. Raises ConfigError."""
+def prepare(config: Config, *, shown: bool = False) -> None:
+    """Logging and crash points. ``shown``: progress is, so that the log need not say what a run's
+    events say. Raises ConfigError."""
     level = config.log.level.lower()
     if level not in LEVELS:
         raise ConfigError(
@@ -49,6 +51,9 @@ def prepare(config: Config) -> None:
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
     )
     logging.getLogger("perdure").setLevel(level.upper())
+    for name in SAID_BY_EVENTS:
+        quiet = shown and level != "debug"
+        logging.getLogger(name).setLevel(logging.ERROR if quiet else logging.NOTSET)
     if config.testing.crash:
         crash.arm(config.testing.crash)
 

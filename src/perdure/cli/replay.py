@@ -40,6 +40,7 @@ def command(
     "stopped_at", "answered", "reused", "unread", "contacts"}.
     """
     import asyncio
+    import bdb
 
     from perdure.cli import outcome, process
     from perdure.cli.agents import load_agents
@@ -56,7 +57,10 @@ def command(
     async def main() -> Report:
         return await replay(found, agent, config, on_answer=answered, debug=debug)
 
-    report = asyncio.run(main())
+    try:
+        report = asyncio.run(main())
+    except bdb.BdbQuit:
+        raise click.Abort from None
     if json_:
         output.document(report.to_dict())
     else:

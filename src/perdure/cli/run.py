@@ -55,11 +55,11 @@ def command(
 
     config = options.load(config_file, store)
     limit = options.duration(timeout, "--timeout")
-    process.prepare(config)
     given = text is not None or json_text is not None or input_file is not None
     if resume is not None and (given or timeout is not None):
         raise InvalidInput("--resume goes on with the run's own input and deadline.")
     show = running.Show(follow=follow, json=json_, target=target)
+    process.prepare(config, shown=show.progress)
     if not targets.looks_like_target(target):
         value = input_.read(text, json_text, input_file)
         return running.remotely(config, target, value, limit, resume=resume, show=show)

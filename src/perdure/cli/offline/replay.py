@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import bdb
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -81,7 +82,8 @@ def choose(agents: Mapping[str, Agent], export: Export, target: str) -> Agent:
 async def replay(
     export: Export, agent: Agent, config: Config, *, on_answer: OnAnswer, debug: bool = False
 ) -> Report:
-    """Nothing goes out; nothing of the run's own store is touched."""
+    """Nothing goes out; nothing of the run's own store is touched. Raises BdbQuit where the
+    debugger was left with ``q``."""
     report = Report(export.run.id)
 
     def answer(entry: Entry, reused: bool) -> None:
@@ -122,6 +124,8 @@ async def _perform(attempt: Rehearsal, report: Report) -> None:
         except (Parked, asyncio.CancelledError):
             if not attempt.stops and attempt.error is not None:
                 report.outcome, report.error = "raised", attempt.error
+        except bdb.BdbQuit:
+            raise  # whoever sits at the debugger has seen enough
         except Exception as error:
             report.outcome, report.error = "raised", error
 

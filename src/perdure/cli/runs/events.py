@@ -23,9 +23,9 @@ def command(
     store: str | None,
     config_file: Path | None,
 ) -> int:
-    """A run's events as JSON lines: {"seq", "at", "type", "data"}.
+    """A run's events as JSON lines.
 
-    They are those of GET /api/runs/{id}/events; docs/reference/events lists types and data.
+    Each is {"seq", "at", "type", "data"}, as in GET /api/runs/{id}/events.
     """
     from contextlib import nullcontext
 

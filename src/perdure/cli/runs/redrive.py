@@ -16,7 +16,10 @@ from perdure.cli import options
 def command(
     run_ids: tuple[str, ...], json_: bool, store: str | None, config_file: Path | None
 ) -> None:
-    """Let failed or dead runs go on from their journal, with fresh attempts."""
+    """Let failed or dead runs go on.
+
+    They do so from their journal, with fresh attempts.
+    """
     from perdure.cli.runs.changing import change
 
     change(

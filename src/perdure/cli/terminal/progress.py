@@ -20,6 +20,13 @@ from perdure.core.record import EntryState, Kind, RecordType
 from perdure.store.rows import LogEvent
 
 SILENT = frozenset({Kind.CLOCK, Kind.RANDOM})
+# Reasons of a return to the queue that are worth a line; the others follow from a line before.
+WHY_QUEUED = {
+    "orphaned": "its worker is gone: it goes on from its journal",
+    "redriven": "redriven",
+    "resolved": "an operator answered",
+}
+WORDS = 200  # characters of an error
 TAIL = 48  # characters of a model's answer that are shown while it comes
 
 
@@ -111,7 +118,7 @@ class Progress:
         text.append(event.name or "")
         text.append(f"  {short_seconds((event.took_ms or 0) / 1000)}", style="dim")
         if event.state == EntryState.FAILED:
-            text.append(f"  {_object(event.value).get('message', '')}"[:200], style="red")
+            text.append(f"  {_failure(event.value)}", style="red")
         self._console.print(text, soft_wrap=True)
 
     def _stated(self, event: LogEvent) -> None:
@@ -119,8 +126,10 @@ class Progress:
         about = _object(event.value)
         if self._state == "waiting":
             self.waits(about.get("waits", ()))
-        elif self._state == "queued" and about.get("reason") not in ("woken", "hop", "drain"):
-            self.say(f"  ↻ {about.get('reason', 'queued')}")
+        elif self._state == "queued" and about.get("reason") in WHY_QUEUED:
+            self.say(f"  ↻ {WHY_QUEUED[about['reason']]}")
+        elif self._state == "cancelling":
+            self.say("  ↻ asked to stop")
 
     def _under_way(self) -> Text:
         if self._state == "waiting":
@@ -141,6 +150,17 @@ def _object(value: bytes | None) -> dict[str, Any]:
         return {}
     found = orjson.loads(value)
     return found if isinstance(found, dict) else {}
+
+
+def _failure(value: bytes | None) -> str:
+    """In a few words: an exception's message, or a provider's error answer."""
+    about = _object(value)
+    if "status" in about:
+        text = f"{about['status']} {about.get('body', '')}"
+    else:
+        text = str(about.get("message", ""))
+    text = " ".join(text.split())
+    return text if len(text) <= WORDS else text[: WORDS - 1] + "…"
 
 
 def _short(value: bytes | None, limit: int = 100) -> str:
