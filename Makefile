@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 VENV ?= .venv
 PY := $(VENV)/bin/python
-.PHONY: help demo test check faults bench bench-peers lock clean
+.PHONY: help demo test check docs faults bench bench-peers lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -31,6 +31,9 @@ check: $(VENV)/.dev  ## ruff, mypy, import rules
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+docs: $(VENV)/.dev  ## make the generated pages of docs/reference anew
+	$(PY) docs/generate.py
 
 faults: $(VENV)/.dev  ## kill real processes at every crash point; prints the table
 	$(PY) -m tests.faults $(ARGS)

@@ -1,0 +1,44 @@
+"""README and guides do what they say: their commands are executed in order, in an empty folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from perdure.testing.simulator import ProviderSimulator, research
+from tests.docs.pages import Page, runnable
+from tests.docs.terminal import Terminal
+from tests.servers import free_port
+
+# What a reader has time for and a test has not.
+QUICKER = {"asyncio.sleep(1)": "asyncio.sleep(0.3)", "delay=1.0": "delay=0.3"}
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[str]:
+    """A model provider that uses each tool once and then reports."""
+    with ProviderSimulator(research(1)) as simulator:
+        yield simulator.url
+
+
+@pytest.mark.parametrize("page", runnable(), ids=lambda page: page.name)
+def test_page(page: Page, tmp_path: Path, provider: str) -> None:
+    port = str(free_port())  # for 8080, which is also the default
+    swaps = {"8080": port, "9000": str(free_port()), **QUICKER}
+    swapped = re.compile("|".join(map(re.escape, swaps)))
+    calls_models = re.search("anthropic|openai", page.text) is not None
+    with Terminal(tmp_path, provider=provider if calls_models else None) as terminal:
+        terminal.environ["PERDURE_SERVER_PORT"] = port
+        for block in page.blocks:
+            code = swapped.sub(lambda found: swaps[found[0]], block.code)
+            if block.mark == "file":
+                terminal.write(block.name, code)
+            elif block.mark == "run":
+                terminal.run(code)
+            elif block.mark == "background":
+                terminal.background(code)
+            elif block.mark == "shows":
+                terminal.shows(code)
