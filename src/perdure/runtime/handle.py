@@ -3,6 +3,8 @@ or from outside through a store."""
 
 from __future__ import annotations
 
+import asyncio
+from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
@@ -11,7 +13,7 @@ from uuid import UUID, uuid5
 import orjson
 
 from perdure import codec
-from perdure.codec import decode_failure
+from perdure.codec import RAW, decode_failure
 from perdure.core.digest import digest
 from perdure.core.ports import current_boundary
 from perdure.core.record import EntryState, Kind, Promise
@@ -20,7 +22,6 @@ from perdure.runtime.agent import Agent
 from perdure.runtime.attempt import Attempt
 from perdure.runtime.place import Place
 from perdure.runtime.ticket import Live
-from perdure.runtime.waiting import signal_payload
 from perdure.store.rows import NewRun, Signal
 
 _CHILDREN = UUID("6f1b24ab-6a1c-4a8e-9a39-0d5f0f3c7c11")  # namespace of child run ids
@@ -62,6 +63,18 @@ class AgentHandle:
                 hint="From outside use perdure.Client, or `perdure run`.",
             )
         place = cast("Place", found).here()
+        if asyncio.get_running_loop() is place.attempt.loop:
+            return await self._child(place, False, value, timeout, wait)
+        # Some SDKs run a synchronous agent on a loop of its own.
+        return await asyncio.wrap_future(
+            asyncio.run_coroutine_threadsafe(
+                self._child(place, True, value, timeout, wait), place.attempt.loop
+            )
+        )
+
+    async def _child(
+        self, place: Place, foreign: bool, value: Any, timeout: timedelta | None, wait: bool
+    ) -> tuple[ChildRun, Any]:
         attempt = place.attempt
         if place.once:
             raise BoundaryError("A child run cannot be started inside a once effect (P4).")
@@ -69,7 +82,9 @@ class AgentHandle:
             raise BoundaryError(f"Runs are nested more than {MAX_DEPTH} deep.")
         data = codec.encode(value, self.agent.input_type, what=f"input of {self.name!r}")
         name = self.name if wait else f"{self.name} (started)"
-        ticket = await place.request(Kind.RUN, name, digest(data), promise=Promise.IDEMPOTENT)
+        ticket = await attempt.admit(
+            place, Kind.RUN, name, digest(data), Promise.IDEMPOTENT, foreign=foreign
+        )
         child = ChildRun(str(uuid5(_CHILDREN, f"{place.run_id}:{ticket.key.hex()}")), self.name)
         if not ticket.live:
             return child, self._result(ticket.state, ticket.value) if wait else None
@@ -79,10 +94,10 @@ class AgentHandle:
             await live.done(orjson.dumps(child.id))
             return child, None
         signal = await attempt.waiting.signal(
-            live, f"run:{child.id}", until=None, reason="run", foreign=False
+            live, f"run:{child.id}", until=None, reason="run", foreign=foreign
         )
         assert signal is not None
-        document = _outcome(signal)
+        document = await self._outcome(attempt, child, signal)
         state = EntryState.DONE
         if orjson.loads(document)["state"] == "succeeded":
             await live.done(document)
@@ -118,19 +133,25 @@ class AgentHandle:
         )
         await attempt.runtime.persist(lambda: attempt.runtime.store.enqueue([run]))
 
+    async def _outcome(self, attempt: Attempt, child: ChildRun, signal: Signal) -> bytes:
+        """The child's outcome, with the number of the signal that told it."""
+        doc = {"n": signal.n, **orjson.loads(signal.payload)}
+        if doc.pop("result_ref", False):
+            # It did not fit into the signal.
+            run = await attempt.runtime.persist(lambda: attempt.runtime.store.get(child.id))
+            data = await attempt.opened(run.result) or b"null"
+            if data[:1] == RAW:
+                doc["raw"] = b64encode(data).decode()
+            else:
+                doc["result"] = orjson.Fragment(data)
+        return orjson.dumps(doc)
+
     def _result(self, state: str, document: bytes) -> Any:
         doc = orjson.loads(document)
         if state == EntryState.DONE:
-            return codec.decode(orjson.dumps(doc.get("result")), self.agent.output_type)
+            data = b64decode(doc["raw"]) if "raw" in doc else orjson.dumps(doc.get("result"))
+            return codec.decode(data, self.agent.output_type)
         error = doc.get("error") or {}
         cls = {"failed": RunFailed, "dead": RunDead, "cancelled": RunCancelled}[doc["state"]]
         failure = cls(f"The child run of {self.name!r} {doc['state']}: {error.get('message', '')}")
         raise failure from (decode_failure(orjson.dumps(error)) if error else None)
-
-
-def _outcome(signal: Signal) -> bytes:
-    """The child's outcome with the number of the signal that told it."""
-    payload = signal_payload(
-        orjson.dumps({"n": signal.n, "payload": orjson.Fragment(signal.payload)})
-    )
-    return orjson.dumps({"n": signal.n, **orjson.loads(payload or b"{}")})

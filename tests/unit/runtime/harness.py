@@ -125,6 +125,11 @@ class House:
                 return worker._running[run_id]
         raise AssertionError(f"no worker executes {run_id}")
 
+    async def begun(self, run_id: str) -> Attempt:
+        """The attempt, once a worker has claimed the run."""
+        await turns_until(lambda: any(run_id in worker._running for worker in self.workers))
+        return self.attempt(run_id)
+
     # -- runs ---------------------------------------------------------------------------------
 
     async def submit(self, agent: str, value: Any = None, **more: Any) -> str:
