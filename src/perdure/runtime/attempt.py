@@ -119,6 +119,11 @@ class Attempt:
         return self._clock_base + timedelta(seconds=self.loop.time() - self._clock_zero)
 
     @property
+    def void(self) -> bool:
+        """Whether what the agent does from now on counts for nothing: it is being unwound."""
+        return self.cutting or self.closing is Ending.LOST
+
+    @property
     def open_effects(self) -> int:
         return len(self._flight)
 

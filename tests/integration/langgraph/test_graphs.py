@@ -169,7 +169,7 @@ async def test_agents_as_tools_of_an_agent(
 ) -> None:
     """Two agents at once inside the tools of a third: their own calls are inside those effects."""
     sim = provide(Reply("", tools=[("work", {"what": "one"}), ("work", {"what": "two"})]), "helped")
-    helper = create_agent(claude(), [work])
+    helper: Any = create_agent(claude(), [work])
 
     @tool
     async def delegate(topic: str) -> str:

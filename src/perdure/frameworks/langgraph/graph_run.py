@@ -23,7 +23,7 @@ from perdure.core.ports import current_boundary
 from perdure.errors import UsageError
 from perdure.frameworks.langgraph.interrupts import Interrupts, Pending, breakpoint_at, pending
 from perdure.frameworks.langgraph.places import Places, places
-from perdure.frameworks.langgraph.saver import PrivateSaver
+from perdure.frameworks.langgraph.saver import PrivateSaver, fenced
 from perdure.frameworks.langgraph.shapes import plain, read_input
 from perdure.frameworks.langgraph.stream import Stream
 from perdure.runtime.place import Place
@@ -43,16 +43,16 @@ class GraphRun:
 
     def __init__(self, graph: Graph, attempt: Attempt) -> None:
         self._attempt = attempt
-        saver = graph.checkpointer
-        self._lasting = isinstance(saver, BaseCheckpointSaver) and not isinstance(
-            saver, PrivateSaver
-        )
-        if not self._lasting and saver is not False:
+        own = graph.checkpointer
+        self._lasting = isinstance(own, BaseCheckpointSaver)
+        self._saves = own is not False
+        if self._saves:
             graph = copy.copy(graph)
-            graph.checkpointer = PrivateSaver()
+            graph.checkpointer = (
+                fenced(own, attempt) if isinstance(own, BaseCheckpointSaver) else PrivateSaver()
+            )
         self._graph = graph
-        self._saves = graph.checkpointer is not False
-        self._places = Places()
+        self._places = Places(lambda: attempt.void)
         self._stream = Stream(attempt, self._places)
         self._interrupts = Interrupts(attempt, lasting=self._lasting)
         self._latest: Any = None

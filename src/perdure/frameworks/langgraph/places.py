@@ -13,13 +13,15 @@ are relative to it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables.config import var_child_runnable_config
+
+from perdure.errors import Parked
 
 SEPARATOR = "|"  # between the tasks of a checkpoint namespace
 ID = ":"  # between a task's name and its id
@@ -31,7 +33,9 @@ class Places(BaseCallbackHandler):
 
     run_inline = True  # a place is asked for from within the task that has just started
 
-    def __init__(self) -> None:
+    def __init__(self, void: Callable[[], bool] = lambda: False) -> None:
+        """``void()``: the attempt is being unwound, and no further task may start."""
+        self._void = void
         self._parts: dict[str, str] = {}  # namespace of a task -> its part of a name
 
     def on_chain_start(
@@ -45,6 +49,8 @@ class Places(BaseCallbackHandler):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
+        if self._void():
+            raise Parked("the attempt is over")  # e.g. out of a node that handles others' errors
         if metadata is not None:
             self.note(metadata)
 

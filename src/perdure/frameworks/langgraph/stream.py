@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import orjson
 from langchain_core.messages import AIMessageChunk, BaseMessage
+from langchain_core.outputs import LLMResult
 from langgraph.pregel._messages import StreamMessagesHandler
 
 from perdure.codec import canonical
@@ -24,7 +26,8 @@ from perdure.core.branch import under
 from perdure.core.digest import digest
 from perdure.core.record import Kind
 from perdure.frameworks.langgraph.places import ID, SEPARATOR, Places
-from perdure.frameworks.langgraph.shapes import message, plain
+from perdure.frameworks.langgraph.shapes import message as dump
+from perdure.frameworks.langgraph.shapes import plain
 from perdure.runtime.place import Place
 
 if TYPE_CHECKING:
@@ -34,6 +37,18 @@ GATHER_SECONDS = 0.05  # pieces of one message are gathered this long
 MAX_UPDATE = 32 * 1024  # bytes; of a larger update the event tells only the keys
 
 NODES, CUSTOM = "events/nodes", "events/custom"
+
+
+class _Tokens(StreamMessagesHandler):
+    """LangGraph's own collector of messages, which also makes models stream."""
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(stream.message, True)
+        self._stream = stream
+
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        super().on_llm_end(response, run_id=run_id, **kwargs)
+        self._stream.ended()
 
 
 class Stream:
@@ -47,7 +62,7 @@ class Stream:
         self._live: dict[str, bool] = {}
         self._pieces: dict[str, list[tuple[BaseMessage, dict[str, Any]]]] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self.tokens = StreamMessagesHandler(self._message, True)
+        self.tokens = _Tokens(self)
         attempt.on_request = self._requested
 
     # -- tokens -------------------------------------------------------------------------------
@@ -65,13 +80,17 @@ class Stream:
         known = self._live.get(path)
         return known if known is not None else not self._attempt.replaying
 
-    def _message(self, chunk: Any) -> None:
+    def message(self, chunk: Any) -> None:
         """A message or a piece of one; called where it is made, in any thread."""
         said, metadata = chunk[2]
         path = self._places.name(str(metadata.get("langgraph_checkpoint_ns", "")))
         if self._is_new(path):
             about = {"node": metadata.get("langgraph_node"), "path": path}
             self._attempt.loop.call_soon_threadsafe(self._gather, said, about)
+
+    def ended(self) -> None:
+        """A model has said all: what it said is written with what it is recorded by."""
+        self._attempt.loop.call_soon_threadsafe(self.flush)
 
     def _gather(self, said: BaseMessage, about: dict[str, Any]) -> None:
         self._pieces.setdefault(said.id or "", []).append((said, about))
@@ -90,7 +109,7 @@ class Stream:
             first, about = said[0]
             chunks = [piece for piece, _ in said if isinstance(piece, AIMessageChunk)]
             whole = sum(chunks[1:], start=chunks[0]) if chunks else first
-            self._attempt.output({"type": "message", **about, "message": message(whole)})
+            self._attempt.output({"type": "message", **about, "message": dump(whole)})
 
     # -- events -------------------------------------------------------------------------------
 
