@@ -1,139 +1,163 @@
-"""Durable steps beside the limit: runs x tiny steps through one worker.
+"""Durable steps: runs of tiny steps through one worker, beside the bare group commit.
 
-    python -m bench.steps --store sqlite --runs 200 --steps 20 --repeat 5
+    python -m bench.steps --store postgres --runs 2000 --at-once 200 --steps 20
 
-Prints medians of interleaved rounds: Perdure's effects a second, CPU microseconds an effect of the
-worker process, and the ratio to the bare group commit of the same store in the same run.
+From the first enqueue to the end of the last run, in this process; the limit (bench/limits.py) has
+as many writers as there are runs at a time.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import json
 import resource
-import statistics
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
-from bench.limits import postgres_limit, sqlite_limit
-from perdure import step
-from perdure.core.guard import Limits
+from bench import runs as submitted
+from bench.agents import app
+from bench.figure import Figure, Size, median
+from bench.limits import Rate, postgres_limit, sqlite_limit
+from bench.scene import KINDS, TITLES, Kind, Scene, opened
 from perdure.core.run import RunState
-from perdure.runtime.agent import from_function
-from perdure.runtime.policy import Policy
+from perdure.runtime.attempt import Attempt
+from perdure.runtime.execution import Ended
 from perdure.runtime.worker import Worker, WorkerSettings
-from perdure.store import Store, make_store
+from perdure.store import Store
 from perdure.store.blobs import FileBlobs
-from perdure.store.rows import NewRun
+
+# Of the limit: (200 runs at a time, one alone).
+SHARES: dict[Kind, tuple[float, float]] = {"postgres": (1 / 8, 1 / 3), "sqlite": (1 / 10, 2 / 3)}
+CPU_US = 45.0  # of the worker's processor time, an effect (PostgreSQL)
 
 
-@step
-async def tick(n: int) -> dict[str, int]:
-    return {"n": n, "twice": n * 2}
+@dataclass(frozen=True, slots=True)
+class Work:
+    """``runs`` runs, ``at_once`` in flight, of ``steps`` steps each."""
+
+    runs: int
+    at_once: int
+    steps: int
+
+    @property
+    def effects(self) -> int:
+        return self.runs * self.steps
 
 
-async def ticks(n: int) -> int:
-    """An agent of n tiny steps."""
-    total = 0
-    for i in range(n):
-        total += (await tick(i))["n"]
-    return total
-
-
-@dataclass
-class Round:
-    """``rate`` in effects a second of wall time, ``cpu`` in microseconds an effect."""
+@dataclass(frozen=True, slots=True)
+class Done:
+    """``rate`` in effects a second, ``cpu_us`` of this process an effect."""
 
     rate: float
-    cpu: float
+    cpu_us: float
 
 
-async def perdure_round(store: Store, folder: Path, runs: int, steps: int) -> Round:
-    policy = Policy(limits=Limits(effects=None))
-    agent = from_function(ticks, policy=policy)
-    worker = Worker(store, FileBlobs(folder), {"ticks": agent}, WorkerSettings(concurrency=runs))
-    await worker.start(claim=False)
-    ids = [str(uuid4()) for _ in range(runs)]
-    payload = str(steps).encode()
-    await store.enqueue([NewRun(i, "ticks", payload, queue="ticks") for i in ids])
-    before = resource.getrusage(resource.RUSAGE_SELF)
-    start = time.perf_counter()
-    claimed = await store.claim(worker.id, ["ticks"], runs, idle=True)
-    ended = await asyncio.gather(*[worker.take(lease) for lease in claimed.leases])
-    wall = time.perf_counter() - start
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    assert all(e.state is RunState.SUCCEEDED for e in ended), "a run did not succeed"
-    cpu = (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
-    effects = runs * steps
-    await worker.drain()
-    return Round(effects / wall, cpu / effects * 1e6)
+async def perform(store: Store, folder: Path, work: Work) -> Done:
+    """Let one worker of this process do the work. Raises RuntimeError where a run fails."""
+    settings = WorkerSettings(concurrency=work.at_once)
+    worker = Worker(store, FileBlobs(folder), {"ticks": app.agents["ticks"]}, settings)
+    states: list[RunState | None] = []
+    over = asyncio.Event()
+
+    def ended(_: Attempt, end: Ended | None) -> None:
+        states.append(end.state if end is not None else None)
+        if len(states) == work.runs:
+            over.set()
+
+    worker.on_end = ended
+    await worker.start()
+    given = [submitted.new("ticks", work.steps) for _ in range(work.runs)]
+    before, begun = _cpu_s(), time.perf_counter()
+    await submitted.enqueue(store, given)
+    await over.wait()
+    wall, spent = time.perf_counter() - begun, _cpu_s() - before
+    await worker.stop()
+    if set(states) != {RunState.SUCCEEDED}:
+        raise RuntimeError(f"runs ended as {set(states)}")
+    return Done(work.effects / wall, spent / work.effects * 1e6)
 
 
-@contextlib.asynccontextmanager
-async def opened(kind: str, folder: Path, dsn: str | None) -> AsyncIterator[Store]:
-    url = f"sqlite:///{folder}/bench.db" if kind == "sqlite" else str(dsn)
-    store = make_store(url)
-    await store.open(check=False)
-    await store.upgrade()
-    try:
-        yield store
-    finally:
-        await store.close()
+def _cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
 
 
-async def measure(kind: str, runs: int, steps: int, repeat: int) -> dict[str, object]:
-    mine: list[Round] = []
-    limits: list[float] = []
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        dsn = None
-        if kind == "postgres":
-            from tests.servers import PostgresServer
+async def limit(scene: Scene, kind: Kind, work: Work, *, inline: bool = False) -> Rate:
+    """The bare group commit of as many entries."""
+    each = work.effects // work.at_once
+    if kind == "postgres":
+        (rate,) = await postgres_limit(scene.url(kind), runs=work.at_once, steps=each)
+        return rate
+    scene.url(kind)
+    path = scene.path("limit.db")
+    (rate,) = await sqlite_limit(path, runs=work.at_once, steps=each, inline=inline)
+    return rate
 
-            server = stack.enter_context(PostgresServer(durable=True))
-            dsn = server.dsn(server.create_database())
-        for i in range(repeat + 1):  # the first round warms up
-            if kind == "sqlite":
-                limit = (await sqlite_limit(folder / f"limit{i}.db", runs=runs, steps=steps))[
-                    0
-                ].per_second
-            else:
-                limit = (await postgres_limit(str(dsn), runs=runs, steps=steps))[0].per_second
-            async with opened(kind, folder, dsn) as store:
-                one = await perdure_round(store, folder / "blobs", runs, steps)
-            if i:
-                mine.append(one)
-                limits.append(limit)
-    return {
-        "store": kind,
-        "runs": runs,
-        "steps": steps,
-        "effects_per_s": round(statistics.median(m.rate for m in mine)),
-        "cpu_us_per_effect": round(statistics.median(m.cpu for m in mine), 1),
-        "limit_per_s": round(statistics.median(limits)),
-        "of_limit": round(
-            statistics.median(m.rate / x for m, x in zip(mine, limits, strict=True)), 3
-        ),
-    }
+
+async def one_round(scene: Scene, kind: Kind, work: Work) -> tuple[Rate, Done]:
+    """The limit and Perdure, one after the other, each on a database of its own."""
+    bare = await limit(scene, kind, work)
+    async with opened(scene.url(kind)) as store:
+        return bare, await perform(store, scene.path("blobs"), work)
+
+
+async def measure(size: Size) -> list[Figure]:
+    """Both stores, many runs at a time and one alone."""
+    figures: list[Figure] = []
+    many = Work(size.of(2000, 40), size.of(200, 20), 20)
+    # One run alone is two to twenty times slower: a tenth of the effects are enough.
+    alone = Work(size.of(20, 2), 1, 200)
+    with Scene() as scene:
+        for kind in KINDS:
+            for work, share in zip((many, alone), SHARES[kind], strict=True):
+                await one_round(scene, kind, Work(work.at_once, work.at_once, work.steps))
+                rounds = [await one_round(scene, kind, work) for _ in range(size.repeat)]
+                figures += _figures(kind, work, share, rounds)
+    return figures
+
+
+def _figures(
+    kind: Kind, work: Work, share: float, rounds: list[tuple[Rate, Done]]
+) -> list[Figure]:
+    title = f"{TITLES[kind]}, {work.at_once} at once"
+    rate = median(done.rate for _, done in rounds)
+    bare = median(rate.per_second for rate, _ in rounds)
+    found = [
+        Figure(
+            "steps", f"{title}: of the limit",
+            median(done.rate / rate.per_second for rate, done in rounds), "",
+            share, True, f"{rate:,.0f} of {bare:,.0f} effects/s",
+        )
+    ]  # fmt: skip
+    if kind == "postgres" and work.at_once > 1:
+        cpu = median(done.cpu_us for _, done in rounds)
+        found.append(Figure("steps", f"{title}: CPU an effect", cpu, "us", CPU_US))
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--store", choices=["sqlite", "postgres"], default="sqlite")
-    parser.add_argument("--runs", type=int, default=200)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--store", choices=KINDS, default="sqlite")
+    parser.add_argument("--runs", type=int, default=2000)
+    parser.add_argument("--at-once", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--repeat", type=int, default=5)
     options = parser.parse_args()
-    print(
-        json.dumps(asyncio.run(measure(options.store, options.runs, options.steps, options.repeat)))
-    )
+    work = Work(options.runs, options.at_once, options.steps)
+
+    async def rounds() -> None:
+        with Scene() as scene:
+            for _ in range(options.repeat):
+                bare, done = await one_round(scene, options.store, work)
+                print(
+                    f"{done.rate:9,.0f}/s {done.cpu_us:6.1f} us; limit {bare.per_second:9,.0f}/s; "
+                    f"{done.rate / bare.per_second:.3f} of it",
+                    flush=True,
+                )
+
+    asyncio.run(rounds())
 
 
 if __name__ == "__main__":
