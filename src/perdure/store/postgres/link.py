@@ -111,28 +111,27 @@ class Link:
             os.dup2(nothing, raw.fileno())
             os.close(nothing)
 
-    async def rows(self, sql: str, *given: Any, timeout_s: float | None = COMMAND_S) -> list[Any]:
+    async def rows(self, sql: str, *given: Any, timeout_s: float = 0) -> list[Any]:
         """All rows."""
         found: list[Any] = await self.call(lambda link: link.fetch(sql, *given), timeout_s)
         return found
 
-    async def row(self, sql: str, *given: Any, timeout_s: float | None = COMMAND_S) -> Any:
+    async def row(self, sql: str, *given: Any, timeout_s: float = 0) -> Any:
         """The first row or None."""
         return await self.call(lambda link: link.fetchrow(sql, *given), timeout_s)
 
-    async def value(self, sql: str, *given: Any, timeout_s: float | None = COMMAND_S) -> Any:
+    async def value(self, sql: str, *given: Any, timeout_s: float = 0) -> Any:
         """The first row's first column or None."""
         return await self.call(lambda link: link.fetchval(sql, *given), timeout_s)
 
-    async def call(
-        self, body: Callable[[Any], Awaitable[T]], timeout_s: float | None = COMMAND_S
-    ) -> T:
-        """Run ``body`` on the connection. Raises what ``translate`` makes of its errors."""
+    async def call(self, body: Callable[[Any], Awaitable[T]], timeout_s: float = 0) -> T:
+        """Run ``body`` on the connection, for at most that long (0: COMMAND_S). Raises what
+        ``translate`` makes of its errors."""
         async with self._turn:
             for left in reversed(range(DEADLOCKS)):
                 connection = await self._ready()
                 try:
-                    async with asyncio.timeout(timeout_s):
+                    async with asyncio.timeout(timeout_s or COMMAND_S):
                         return await body(connection)
                 except BaseException as error:
                     if breaks(error):

@@ -12,6 +12,7 @@ import asyncio
 import logging
 from dataclasses import replace
 from datetime import timedelta
+from math import inf
 from typing import Any
 
 from perdure.errors import PerdureError
@@ -111,7 +112,7 @@ class Watch:
     async def _lock_came_free(self, place: int) -> bool:
         """Wait for the neighbour's lock. False when another one is the neighbour now."""
         waiting = asyncio.ensure_future(
-            self._link.value("select pg_advisory_lock_shared($1, $2)", LOCKS, place, timeout_s=None)
+            self._link.value("select pg_advisory_lock_shared($1, $2)", LOCKS, place, timeout_s=inf)
         )
         turned = asyncio.ensure_future(self._turned.wait())
         try:

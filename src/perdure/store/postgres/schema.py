@@ -3,6 +3,7 @@ under a lock, so that any number of processes may try at once."""
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 from perdure.store import migrations
@@ -29,7 +30,7 @@ async def read_version(link: Link) -> int:
 async def upgrade(link: Link) -> list[str]:
     """Apply what is missing; returns the names. Raises SchemaNewer."""
     # A large table's migration may take its time.
-    return await link.call(_upgrade, None)
+    return await link.call(_upgrade, inf)
 
 
 async def _upgrade(connection: Any) -> list[str]:
