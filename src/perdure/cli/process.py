@@ -49,6 +49,7 @@ def prepare(config: Config, *, shown: bool = False) -> None:
         stream=sys.stderr,
         level=logging.WARNING,
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        datefmt="%H:%M:%S" if sys.stderr.isatty() else None,
     )
     logging.getLogger("perdure").setLevel(level.upper())
     for name in SAID_BY_EVENTS:

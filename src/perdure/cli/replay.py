@@ -41,6 +41,7 @@ def command(
     """
     import asyncio
     import bdb
+    from contextlib import nullcontext
 
     from perdure.cli import outcome, process
     from perdure.cli.agents import load_agents
@@ -58,7 +59,8 @@ def command(
         return await replay(found, agent, config, on_answer=answered, debug=debug)
 
     try:
-        report = asyncio.run(main())
+        with nullcontext() if debug else output.agents_print_to_stderr():
+            report = asyncio.run(main())
     except bdb.BdbQuit:
         raise click.Abort from None
     if json_:

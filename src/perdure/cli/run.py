@@ -39,7 +39,8 @@ def command(
     name of an AGENT, workers that serve it execute the run, and this command follows it. INPUT is
     plain text, or JSON for an agent that takes no text; --input and --input-file are always JSON.
 
-    Progress goes to stderr, the result to stdout: text as it is, everything else as JSON. --json
+    Progress, and what the agent prints, go to stderr, the result to stdout: text as it is,
+    everything else as JSON. --json
     prints the run as one JSON document; --json --follow prints its events as JSON lines, and then
     the run.
 

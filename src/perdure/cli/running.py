@@ -177,7 +177,8 @@ def _execute(
             )
         return stop.exit_code
 
-    code = process.run_process(main)
+    with output.agents_print_to_stderr():
+        code = process.run_process(main)
     return _finish(ended, code, show)
 
 
@@ -266,7 +267,8 @@ def _encoded(agent: Agent, value: Any, is_text: bool) -> bytes:
 
 def _unrecorded(agent: Agent, data: bytes, show: Show) -> int:
     """An agent with ``durability="none"``: nothing is kept of its runs."""
-    run_id, result = asyncio.run(direct.perform(agent, data))
+    with output.agents_print_to_stderr():
+        run_id, result = asyncio.run(direct.perform(agent, data))
     if show.json:
         output.document(
             {

@@ -25,6 +25,8 @@ from perdure.runtime.handle import AgentHandle
 # (top package, class) in an object's class hierarchy: what tells a framework's agent object from
 # everything else of that framework, without importing it.
 _AGENT_CLASSES = frozenset({("langgraph", "PregelProtocol"), ("langgraph", "Pregel")})
+# What an agent may import that an extra of perdure brings along.
+_EXTRAS = {"langgraph": "langgraph", "langchain_core": "langgraph"}
 FRAMES = 3  # of the user's own code that an import error shows
 
 
@@ -162,8 +164,12 @@ def _broken(place: str, error: BaseException) -> TargetError:
     text = "".join([*tail, *told]).rstrip()
     hint = "Correct the file; nothing was started."
     if isinstance(error, ModuleNotFoundError):
-        hint = f"Install what {error.name!r} comes from into the environment of this perdure: " + (
-            sys.executable
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        hint = (
+            f"pip install 'perdure[{extra}]'"
+            if extra
+            else f"Install what {error.name!r} comes from into the environment of this perdure: "
+            f"{sys.executable}"
         )
     if isinstance(error, SystemExit):
         text = f"{text or ''}\nIt called sys.exit({error.code!r}) while it was imported.".lstrip()

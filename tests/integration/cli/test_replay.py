@@ -139,7 +139,7 @@ def test_a_graph_is_replayed_as_it_is(place: Place) -> None:
     # The graph is the only agent object of the file: its name may be left out.
     code, out, err = place.run("run", "graphs.py", "--input", '{"n": 1}')
     assert code == 0, err
-    assert out.count("performed") == 2
+    assert err.count("performed") == 2
     run = place.only_run()
     assert (run["agent"], run["state"]) == ("graph", "succeeded")
     code, out, err = place.run("replay", run["id"], "graphs.py")

@@ -135,6 +135,14 @@ def test_a_missing_library_names_the_environment(folder: Path) -> None:
     assert sys.executable in caught.value.hint
 
 
+def test_a_missing_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(folder, "graphs.py", "import langgraph.graph\n")
+    monkeypatch.setitem(sys.modules, "langgraph", None)
+    with pytest.raises(TargetError) as caught:
+        target.load("graphs.py")
+    assert caught.value.hint == "pip install 'perdure[langgraph]'"
+
+
 def test_a_syntax_error_shows_the_place(folder: Path) -> None:
     write(folder, "wrong.py", "def agent(:\n")
     with pytest.raises(TargetError, match="SyntaxError") as caught:

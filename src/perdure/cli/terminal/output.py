@@ -4,9 +4,10 @@ and nothing is cut."""
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import orjson
 
@@ -25,8 +26,25 @@ def line(value: Any) -> None:
 
 
 def _bytes(data: bytes) -> None:
-    sys.stdout.write(data.decode())
-    sys.stdout.flush()
+    stream = _results or sys.stdout
+    stream.write(data.decode())
+    stream.flush()
+
+
+_results: TextIO | None = None  # where results go while agents print elsewhere
+
+
+@contextmanager
+def agents_print_to_stderr() -> Iterator[None]:
+    """Within it ``print`` in agent code goes to stderr: stdout is for results, which programs
+    read."""
+    global _results
+    _results = sys.stdout
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _results = None
 
 
 def _plain(value: Any) -> Any:
