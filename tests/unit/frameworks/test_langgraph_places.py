@@ -1,4 +1,4 @@
-"""Names of places in graphs (K3): the same in every run of the graph, whatever ids LangGraph gives."""
+"""Names of places in graphs (K3): the same in every run, whatever ids LangGraph gives."""
 
 from __future__ import annotations
 

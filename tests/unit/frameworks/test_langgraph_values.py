@@ -110,7 +110,7 @@ def test_what_langchain_would_make_text_of_is_text() -> None:
 
 
 def test_what_nobody_can_write_down_is_an_error_that_names_the_tool() -> None:
-    with pytest.raises(CodecError, match="'t'.*Report") as caught:
+    with pytest.raises(CodecError, match=r"'t'.*Report") as caught:
         ToolValues("t").encode({"deep": [Report(title="t", at=NOW)]})
     assert "annotate" in (caught.value.hint or "")
     with pytest.raises(CodecError):

@@ -10,10 +10,11 @@ from langgraph.errors import GraphRecursionError, InvalidUpdateError
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 
+from perdure.core.ports import current_boundary
 from perdure.core.record import Kind, Promise
 from perdure.errors import BoundaryError, ConfigError, TargetError
 from perdure.frameworks.langgraph import discover
-from perdure.frameworks.langgraph.graph_run import Graph, GraphRun
+from perdure.frameworks.langgraph.graph_run import Graph, GraphRun, run_unrecorded
 from perdure.frameworks.langgraph.places import here
 from perdure.frameworks.langgraph.shapes import read_input
 from perdure.frameworks.langgraph.tools import install
@@ -36,6 +37,10 @@ def adapt(target: Any, *, name: str | None, tools: Mapping[str, Any], policy: Po
     install()
 
     async def invoke(attempt: Attempt, value: Any) -> Any:
+        if current_boundary.get() is None:
+            return await run_unrecorded(
+                graph, value, agent=name, run_id=attempt.run_id, sync=reason is not None
+            )
         run = GraphRun(graph, attempt)
         return await (run.run_async(value) if reason is None else run.run_sync(value))
 

@@ -10,6 +10,7 @@ from the same start.
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
@@ -36,6 +37,24 @@ Graph = Pregel[Any, Any, Any, Any]
 
 STAMP = "perdure_run"  # in the metadata of the checkpoints of a run
 MODES = ["values", "updates", "tasks", "custom"]
+
+
+async def run_unrecorded(graph: Graph, value: Any, *, agent: str, run_id: str, sync: bool) -> Any:
+    """A graph of an agent with ``durability="none"``: as if called by its own program. Raises
+    UsageError where it stops at an interrupt, for which nothing could wait."""
+    source = read_input(graph, value, agent=agent)
+    config: RunnableConfig = {"configurable": {"thread_id": run_id}}
+    if sync:
+        result = await asyncio.to_thread(graph.invoke, source, config)
+    else:
+        result = await graph.ainvoke(source, config)
+    if isinstance(result, dict) and "__interrupt__" in result:
+        raise UsageError(
+            f"The graph of agent {agent!r} was interrupted, and with durability='none' nothing is "
+            "kept that could go on with an answer.",
+            hint="Leave durability at its default for agents that ask.",
+        )
+    return plain(result)
 
 
 class GraphRun:
