@@ -28,6 +28,7 @@ from perdure.core.matching import Journal, Match, Verdict
 from perdure.core.ports import Ticket, current_boundary
 from perdure.core.record import Entry, EntryState, Kind, Promise, Record, RecordType
 from perdure.errors import BoundaryError, LoopGuard, Parked, RunCancelled
+from perdure.runtime.crossing import Crossing
 from perdure.runtime.flight import Flight
 from perdure.runtime.place import Place
 from perdure.runtime.pumps import Pumps
@@ -79,6 +80,7 @@ class Attempt:
         self.waiting = Waiting(self)
         self.pumps = Pumps(self.loop)
         self.bodies = Pumps(self.loop)  # of synchronous steps, in threads
+        self.crossing = Crossing(self.loop)
         self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
         self.task: asyncio.Task[Any] | None = None
         self.closing: Ending | None = None
@@ -573,6 +575,9 @@ class Attempt:
     def lost(self) -> None:
         self.close(Ending.LOST)
 
+    def broken(self, error: Exception) -> None:
+        self.close(Ending.FAIL, error=error)
+
     def cancel(self) -> None:
         """The user asked the run to stop: unwind, and let it clean up for a while (C4)."""
         if self.cancelling or self.cutting:
@@ -614,6 +619,7 @@ class Attempt:
     async def _interrupt_threads(self) -> None:
         await self.until_thread_may_go()
         self.waiting.interrupt()
+        self.crossing.interrupt()
 
     # -- performing ---------------------------------------------------------------------------
 

@@ -15,7 +15,14 @@ from perdure.core import crash
 from perdure.core.record import Record, RecordType
 from perdure.core.retry import Severity, decide
 from perdure.core.run import RunState
-from perdure.errors import Parked, PerdureError, RunCancelled, RunDead, RunTimeout
+from perdure.errors import (
+    Parked,
+    PerdureError,
+    RunCancelled,
+    RunDead,
+    RunFailed,
+    RunTimeout,
+)
 from perdure.runtime.attempt import Attempt, Ending
 from perdure.runtime.policy import retry_after
 from perdure.store.rows import Settlement, Wait
@@ -55,7 +62,14 @@ async def execute(attempt: Attempt) -> Ended | None:
         attempt.over()
     if attempt.closing is Ending.LOST or settlement is None:
         return None
-    settled = await attempt.runtime.recorder.settle(settlement)
+    try:
+        settled = await attempt.runtime.recorder.settle(settlement)
+    except Exception as error:
+        # Something in it cannot be written. The run must not stay leased for ever.
+        log.exception("run %s: its end cannot be written", attempt.run_id)
+        failure = RunFailed(f"The end of the run could not be written: {error}")
+        settlement = _settle(attempt, RunState.FAILED, error=failure)
+        settled = await attempt.runtime.recorder.settle(settlement)
     if settled.state is None:
         return None
     if settled.state != settlement.state:

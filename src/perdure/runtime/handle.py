@@ -66,11 +66,10 @@ class AgentHandle:
         if asyncio.get_running_loop() is place.attempt.loop:
             return await self._child(place, False, value, timeout, wait)
         # Some SDKs run a synchronous agent on a loop of its own.
-        return await asyncio.wrap_future(
-            asyncio.run_coroutine_threadsafe(
-                self._child(place, True, value, timeout, wait), place.attempt.loop
-            )
+        child: tuple[ChildRun, Any] = await place.attempt.crossing.ask_async(
+            self._child(place, True, value, timeout, wait)
         )
+        return child
 
     async def _child(
         self, place: Place, foreign: bool, value: Any, timeout: timedelta | None, wait: bool

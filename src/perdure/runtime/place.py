@@ -115,19 +115,16 @@ class Place:
         attempt = self.attempt
         if asyncio.get_running_loop() is attempt.loop:
             return await attempt.admit(place, kind, name, digest, promise, streamed)
-        ticket = await asyncio.wrap_future(
-            asyncio.run_coroutine_threadsafe(
-                attempt.admit(place, kind, name, digest, promise, streamed, foreign=True),
-                attempt.loop,
-            )
+        ticket = await attempt.crossing.ask_async(
+            attempt.admit(place, kind, name, digest, promise, streamed, foreign=True)
         )
-        return _ForeignTicket(ticket, attempt.loop)
+        return _ForeignTicket(ticket, attempt)
 
     def request_blocking(
         self, kind: str, name: str, digest: bytes, *, promise: str = "reads", streamed: bool = False
     ) -> Ticket:
         ticket = self.ticket_blocking(kind, name, digest, promise=promise, streamed=streamed)
-        return _ForeignTicket(ticket, self.attempt.loop)
+        return _ForeignTicket(ticket, self.attempt)
 
     def ticket_blocking(
         self, kind: str, name: str, digest: bytes, *, promise: str = "reads", streamed: bool = False
@@ -136,13 +133,13 @@ class Place:
         place = self.here()
         attempt = self.attempt
         attempt.refuse_loop_thread(f"The {kind} {name!r}")
-        return asyncio.run_coroutine_threadsafe(
-            attempt.admit(place, kind, name, digest, promise, streamed, foreign=True),
-            attempt.loop,
-        ).result()
+        ticket: Ticket = attempt.crossing.ask(
+            attempt.admit(place, kind, name, digest, promise, streamed, foreign=True)
+        )
+        return ticket
 
     def wait_blocking(self, what: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(what, self.attempt.loop).result()
+        return self.attempt.crossing.carry_out(what)
 
     def pump(self, body: Callable[[], Awaitable[None]]) -> Awaitable[None]:
         return self.attempt.pumps.start(body)
@@ -155,9 +152,10 @@ class _ForeignTicket:
     """A ticket used from a thread, or from an event loop that is not the worker's (``run_sync`` of
     some SDKs)."""
 
-    def __init__(self, ticket: Ticket, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, ticket: Ticket, attempt: Attempt) -> None:
         self._ticket = ticket
-        self._loop = loop
+        self._loop = attempt.loop
+        self._there = attempt.crossing.carry_out_async
         self.key = ticket.key
         self.live = ticket.live
         self.state = ticket.state
@@ -177,9 +175,3 @@ class _ForeignTicket:
 
     def warning(self, code: str, message: str) -> None:
         self._loop.call_soon_threadsafe(self._ticket.warning, code, message)
-
-    async def _there(self, what: Coroutine[Any, Any, None]) -> None:
-        if asyncio.get_running_loop() is self._loop:
-            await what
-        else:
-            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(what, self._loop))

@@ -4,7 +4,8 @@ Whatever is pending goes out as one statement while the previous one is in fligh
 commits an effect costs shrink as the worker gets busier. Invariants: the rows of a run are
 written in the order in which they were appended; a settlement goes out after every row of
 its run; a future resolves only when its row is durable. A store that is away delays, it loses
-nothing: the batch is sent again until the store answers (a repeated row counts as written).
+nothing: the batch is sent again until the store answers (a repeated row counts as written). A run
+whose rows the store cannot take at all fails alone: the others of its batch are written.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ class Writer(Protocol):
 
     def lost(self) -> None:
         """Its lease is another's now."""
+
+    def broken(self, error: Exception) -> None:
+        """Its rows cannot be written, whenever they are sent."""
 
 
 class _Pending:
@@ -99,10 +103,12 @@ class Recorder:
                 # One turn of the loop, so that agents woken by the last batch join this one.
                 await asyncio.sleep(0)
                 rows = self._take_rows()
+                settlements: list[tuple[Settlement, asyncio.Future[Settled]]] = []
+                if not self._rows:  # of no run that ends a row is left behind
+                    settlements, self._settlements = self._settlements, []
                 if rows:
                     await self._write(rows)
-                if not self._rows and self._settlements:
-                    settlements, self._settlements = self._settlements, []
+                if settlements:
                     await self._settle(settlements)
         finally:
             self._task = None
@@ -118,6 +124,23 @@ class Recorder:
         return taken
 
     async def _write(self, batch: list[_Pending]) -> None:
+        try:
+            await self._send(batch)
+        except Exception as error:
+            by_run: dict[str, list[_Pending]] = {}
+            for pending in batch:
+                by_run.setdefault(pending.writer.run_id, []).append(pending)
+            if len(by_run) > 1:
+                for part in by_run.values():
+                    await self._write(part)
+                return
+            log.exception("run %s: its rows cannot be written", batch[0].writer.run_id)
+            for pending in batch:
+                if pending.future is not None and not pending.future.done():
+                    pending.future.set_exception(error)
+            batch[0].writer.broken(error)
+
+    async def _send(self, batch: list[_Pending]) -> None:
         if self._messages:
             messages, self._messages = self._messages, {}
             for run_id, nodes in messages.items():
@@ -167,7 +190,15 @@ class Recorder:
 
     async def _settle(self, batch: list[tuple[Settlement, asyncio.Future[Settled]]]) -> None:
         crash.reach(crash.Point.BEFORE_SETTLE)
-        settled = await self._persist(lambda: self._store.settle([s for s, _ in batch]))
+        try:
+            settled = await self._persist(lambda: self._store.settle([s for s, _ in batch]))
+        except Exception as error:
+            if len(batch) > 1:
+                for each in batch:
+                    await self._settle([each])
+            elif not batch[0][1].done():
+                batch[0][1].set_exception(error)
+            return
         crash.reach(crash.Point.AFTER_SETTLE)
         for (_, future), outcome in zip(batch, settled, strict=True):
             if not future.done():

@@ -220,7 +220,8 @@ def _note(place: Place, kind: str, name: str, content: bytes, value: bytes) -> b
     async def there() -> bytes:
         return attempt.note(here, kind, name, content, value)
 
-    return asyncio.run_coroutine_threadsafe(there(), attempt.loop).result()
+    noted: bytes = attempt.crossing.ask(there())
+    return noted
 
 
 async def _on_loop(place: Place, verb: Any, *args: Any) -> Any:
@@ -228,14 +229,13 @@ async def _on_loop(place: Place, verb: Any, *args: Any) -> Any:
     attempt = here.attempt
     if asyncio.get_running_loop() is attempt.loop:
         return await verb(here, False, *args)
-    future = asyncio.run_coroutine_threadsafe(verb(here, True, *args), attempt.loop)
-    return await asyncio.wrap_future(future)
+    return await attempt.crossing.ask_async(verb(here, True, *args))
 
 
 def _blocking(place: Place, what: str, verb: Any, *args: Any) -> Any:
     here = place.here()
     here.attempt.refuse_loop_thread(f"perdure.{what}")
-    return asyncio.run_coroutine_threadsafe(verb(here, True, *args), here.attempt.loop).result()
+    return here.attempt.crossing.ask(verb(here, True, *args))
 
 
 def _refuse_in_once(place: Place, verb: str) -> None:
