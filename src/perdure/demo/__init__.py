@@ -69,7 +69,7 @@ async def _play(options: Options) -> Figures:
     else:
         screen = Panels(console)
     async with provide(options.environ) as provider:
-        longest = 800 if provider.kind == "local" else 6000
+        longest = 500 if provider.kind == "local" else 6000
         corpus = gather(options.docs, longest=longest)
         console.print("[bold]A LangGraph agent, killed in the middle of its work[/]")
         console.print(f"[dim]reads[/]  {len(corpus.documents)} documents of {corpus.source}")

@@ -5,6 +5,7 @@ Prints its URL and serves until its standard input ends, so that it never outliv
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,6 +34,8 @@ def main() -> None:
     params.port = 0
     params.n_ctx = 8192
     params.n_parallel = 2  # the demo's two sides
+    # Its threads wait for each other by spinning; the agents need the other half of the machine.
+    params.cpuparams.n_threads = max(1, (os.cpu_count() or 1) // 2)
     params.sampling.temp = 0.0
     params.sampling.penalty_repeat = 1.2
     params.verbosity = -1

@@ -57,8 +57,8 @@ class Provider:
         if self.kind != "anthropic":
             out["ANTHROPIC_API_KEY"] = self.kind
         if self.kind == "local":
-            # It never finds an end by itself; 48 tokens take about half a second.
-            out["MAX_TOKENS"] = "48"
+            # It never finds an end by itself; 32 tokens take about half a second.
+            out["MAX_TOKENS"] = "32"
         return out
 
 

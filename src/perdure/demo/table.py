@@ -67,7 +67,7 @@ def _remarks(figures: Figures, money: str) -> list[Text]:
     elif figures.slow:
         lines.append(
             Text(
-                f"This machine was too busy for the promised {PROMISED_S} s to the next step.",
+                f"It took more than the promised {PROMISED_S} s: a busy machine does that.",
                 style="yellow",
             )
         )
