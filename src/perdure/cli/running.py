@@ -173,7 +173,7 @@ def _execute(
                 return 0
             output.note(
                 f"{'Stopped' if stop.again.is_set() else 'Parked'}; the run is {last.state}. "
-                f"Go on with it: perdure run --resume {run_id} {show.target}"
+                f"Go on with it:\n  perdure run --resume {run_id} {show.target}"
             )
         return stop.exit_code
 

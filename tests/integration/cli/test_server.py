@@ -93,3 +93,23 @@ def test_other_hosts_are_refused_without_a_key(place: Place) -> None:
     code, _, err = place.run("serve", "agents.py:app", "--host", "0.0.0.0", "--port", "0")
     assert code == 2
     assert "perdure keys create" in err
+
+
+def test_the_simulated_provider_answers_and_ends(place: Place) -> None:
+    with place.start("simulate", "provider", "--port-file", "port") as simulator:
+        where = url(simulator)
+        assert where.endswith((place.folder / "port").read_text())
+        answer = httpx2.post(
+            f"{where}/v1/messages",
+            json={
+                "model": "claude-sonnet-4-5",
+                "max_tokens": 9,
+                "messages": [{"role": "user", "content": "echo me"}],
+            },
+        )
+        assert "echo me" in answer.text
+        simulator.tell(SIGTERM)
+        assert simulator.ended() == 0
+    code, _, err = place.run("simulate", "provider", "--brain", "nothing:here")
+    assert code == 2
+    assert "nothing:here" in err
