@@ -26,7 +26,7 @@ class Started:
         self.lines: list[str] = []
         self._told = threading.Condition()
         self._process = subprocess.Popen(
-            ["bash", "-c", f"exec {command}"], cwd=folder, env=environ, stdin=subprocess.DEVNULL,
+            ["bash", "-c", command], cwd=folder, env=environ, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         assert self._process.stdout is not None
@@ -49,9 +49,9 @@ class Started:
 
         with self._told:
             arrived = self._told.wait_for(found, WITHIN)
-        assert arrived and any(pattern.search(line) for line in self.lines), (
-            f"{self.command!r} did not say {pattern.pattern!r}:\n{''.join(self.lines)}"
-        )
+        said = "".join(self.lines)
+        assert arrived, f"{self.command!r} says nothing more:\n{said}"
+        assert any(map(pattern.search, self.lines)), f"{self.command!r} ended:\n{said}"
 
     def finish(self) -> None:
         """Wait for its end."""
@@ -122,7 +122,8 @@ class Terminal:
         for line in commands.splitlines():
             command = line.partition("#")[0].strip().removesuffix("&").strip()
             if command:
-                self.started.append(Started(command, self.folder, self.environ))
+                known = f"[ ! -f {self._variables} ] || . {self._variables}"
+                self.started.append(Started(f"{known}; exec {command}", self.folder, self.environ))
         for process in self.started:
             process.until(READY)
 

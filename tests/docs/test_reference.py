@@ -109,7 +109,11 @@ def test_warning_codes() -> None:
                 name = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
                 first = node.args[0] if node.args else None
                 told = name in ("warn", "warning") and isinstance(first, ast.Constant)
-                if told and isinstance(first, ast.Constant) and re.fullmatch(r"[a-z_]+", first.value):
+                if (
+                    told
+                    and isinstance(first, ast.Constant)
+                    and re.fullmatch(r"[a-z_]+", first.value)
+                ):
                     codes.add(first.value)
                 # warn handed over with its arguments (call_soon_threadsafe)
                 for at, argument in enumerate(node.args[:-1]):

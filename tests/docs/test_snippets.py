@@ -11,10 +11,11 @@ import pytest
 from perdure.testing.simulator import ProviderSimulator, research
 from tests.docs.pages import Page, runnable
 from tests.docs.terminal import Terminal
-from tests.servers import free_port
+from tests.servers import PostgresServer, ServerMissing, free_port, unavailable
 
 # What a reader has time for and a test has not.
 QUICKER = {"asyncio.sleep(1)": "asyncio.sleep(0.3)", "delay=1.0": "delay=0.3"}
+POSTGRES = "postgresql://perdure@db.internal/perdure"
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +25,25 @@ def provider() -> Iterator[str]:
         yield simulator.url
 
 
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    """A PostgreSQL database."""
+    server = PostgresServer()
+    try:
+        server.start()
+    except ServerMissing as missing:
+        unavailable(missing)
+    yield server.dsn(server.create_database())
+    server.close()
+
+
 @pytest.mark.parametrize("page", runnable(), ids=lambda page: page.name)
-def test_page(page: Page, tmp_path: Path, provider: str) -> None:
+def test_page(page: Page, tmp_path: Path, provider: str, request: pytest.FixtureRequest) -> None:
     port = str(free_port())  # for 8080, which is also the default
     swaps = {"8080": port, "9000": str(free_port()), **QUICKER}
+    swaps |= {"0.0.0.0": "127.0.0.1", "/srv/perdure": str(tmp_path)}
+    if POSTGRES in page.text:
+        swaps[POSTGRES] = request.getfixturevalue("database")
     swapped = re.compile("|".join(map(re.escape, swaps)))
     calls_models = re.search("anthropic|openai", page.text) is not None
     with Terminal(tmp_path, provider=provider if calls_models else None) as terminal:
