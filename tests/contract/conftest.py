@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -49,8 +49,10 @@ def postgres() -> Iterator[Postgres]:
 async def make_database(request: pytest.FixtureRequest, folder: Path, *, empty: bool) -> Database:
     """The database for this test's store."""
     if request.param == "postgres":
-        if importlib.util.find_spec("perdure.store.postgres") is None:
-            pytest.skip("perdure.store.postgres is not written yet")
+        try:
+            importlib.import_module("perdure.store.postgres.store")
+        except ImportError as missing:
+            unavailable(missing)
         server: Postgres = request.getfixturevalue("postgres")
         return await server.database(empty=empty)
     database = Database(f"sqlite:///{folder}/perdure.db")

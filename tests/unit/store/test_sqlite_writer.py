@@ -70,6 +70,29 @@ async def test_a_write_that_fails_takes_back_only_itself(
     assert set(heard.payloads) == queues - {"default"}
 
 
+async def test_what_a_failing_write_wrote_is_taken_back(
+    store: SqliteStore, rival: sqlite3.Connection
+) -> None:
+    run_id = await add(store)
+
+    def change(tx: Transaction) -> None:
+        tx.run("UPDATE runs SET agent = 'changed'")
+        raise LookupError
+
+    for crowd in (0, 2):  # in a transaction of its own, and merged with others
+        rival.execute("BEGIN IMMEDIATE")
+        calls = [
+            asyncio.create_task(store._writer.write(change)),
+            *(asyncio.create_task(add(store)) for _ in range(crowd)),
+        ]
+        await asyncio.sleep(0)
+        rival.execute("ROLLBACK")
+        failed, *others = await asyncio.gather(*calls, return_exceptions=True)
+        assert isinstance(failed, LookupError)
+        assert all(isinstance(other, str) for other in others)
+        assert (await store.get(run_id)).agent == "agent"
+
+
 async def test_a_mistake_in_a_write_is_the_callers(store: SqliteStore) -> None:
     def mistaken(tx: Transaction) -> None:
         tx.run("INSERT INTO nothing VALUES (1)")

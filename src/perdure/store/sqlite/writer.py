@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 MERGED = 128  # writes in one transaction at most
 BUSY_S = 10.0  # how long to wait for another process's write
+LONGEST_PAUSE_S = 0.002  # between two tries for it: longer ones starve whoever is unlucky
 CROWDED_S = 0.003  # a statement that takes this long had to wait for the interpreter
 Told = tuple[str, str, bool]  # topic, payload, tell other processes too
 
@@ -221,7 +222,7 @@ class Writer:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                     raise
             time.sleep(pause * (0.5 + random.random()))
-            pause = min(pause * 1.5, 0.01)
+            pause = min(pause * 1.5, LONGEST_PAUSE_S)
 
     def _run(self, transaction: Transaction, job: _Job[Any]) -> None:
         try:
