@@ -109,7 +109,7 @@ class Rehearsal(Attempt):
 
     # -- nothing is written -----------------------------------------------------------------------
 
-    def append(self, record: Record) -> asyncio.Future[None]:
+    def commit(self, record: Record) -> asyncio.Future[None]:
         future: asyncio.Future[None] = self.loop.create_future()
         future.set_result(None)
         return future

@@ -2,9 +2,10 @@
 
 A worker holds a lock on a file of its own, which the system frees when its process ends, and
 touches that file four times a lease; neither needs the database, so no busy writer can starve it.
-Each worker waits for the lock of its neighbour in the ring of names. When it gets it, every free
-lock makes its worker a suspect, and whoever is still one after the grace is taken over while its
-lock is held, so it cannot come back in between.
+Each worker waits for the lock of its neighbour in the ring of names. When it gets it, every worker
+whose lock is free is taken over while its lock is held, so it cannot come back in between. There
+is no grace, as there is on PostgreSQL, where a lock is also lost with a connection: only the end of
+a process frees a file's lock.
 
 A frozen process keeps its lock: the age of its file tells (``reap``). When it goes on it finds
 that it holds no more, or that its file is gone, says so, and joins again; its runs were fenced.
@@ -157,14 +158,12 @@ class FileMembership(Membership):
         worker: WorkerInfo,
         *,
         lease: timedelta,
-        grace: timedelta,
         on_change: Callable[[bool], None] | None,
         left: Callable[[FileMembership], None],
     ) -> None:
         self.worker = worker
         self.lease_s = lease.total_seconds()
         self._lease = lease
-        self._grace_s = grace.total_seconds()
         self._writer = writer
         self._wakes = wakes
         self._clock = clock
@@ -324,9 +323,7 @@ class FileMembership(Membership):
             self._look.clear()
             suspects = [name for name in self._others() if self._places.is_free(name)]
             if suspects:
-                self._stop.wait(self._grace_s)
-                if self._stop.is_set():
-                    return
+                # No grace: the system frees a file's lock only when its process has ended.
                 for name in suspects:
                     self._take_over(name)
                 continue

@@ -196,7 +196,6 @@ class SqliteStore(Store):
             self._places,
             worker,
             lease=lease,
-            grace=grace,
             on_change=on_change,
             left=self._memberships.remove,
         )
