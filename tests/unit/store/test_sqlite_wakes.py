@@ -6,6 +6,7 @@ import asyncio
 import socket
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,13 @@ from perdure.store.sqlite import SqliteStore, wakes
 from perdure.store.sqlite.connection import Address
 from perdure.store.sqlite.wakes import Wakes
 from tests.contract.driver import Heard, add
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A short one: the address of a socket has 108 bytes, and longer ones go elsewhere."""
+    with tempfile.TemporaryDirectory(prefix="w-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture
