@@ -108,7 +108,9 @@ def _prepare_writer(link: sqlite3.Connection, address: Address) -> None:
     # SQLite's own.
     link.execute("PRAGMA busy_timeout = 0")
     try:
-        link.execute("BEGIN IMMEDIATE")  # only trying to write tells that a file is read-only
+        # Only a write tells that a file is read-only: BEGIN IMMEDIATE just reads then.
+        link.execute("BEGIN IMMEDIATE")
+        link.execute("PRAGMA user_version = 0")
         link.execute("ROLLBACK")
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
