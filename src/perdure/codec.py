@@ -99,13 +99,31 @@ def decode_failure(data: bytes) -> BaseException:
     name, message = str(doc.get("type", "")), str(doc.get("message", ""))
     cls = _imported_exception(name)
     if cls is not None and "args" in doc:
-        try:
-            rebuilt = cls(*doc["args"])
-        except Exception:
-            rebuilt = None
-        if rebuilt is not None and str(rebuilt) == message:
-            return rebuilt
+        for make in (_construct, _bare, _saying):
+            try:
+                rebuilt = make(cls, doc["args"], message)
+                if str(rebuilt) == message:
+                    return rebuilt
+            except Exception:
+                continue
     return EffectFailed(f"{name.rpartition(':')[2]}: {message}", type=name)
+
+
+def _construct(cls: type[Exception], args: list[Any], message: str) -> Exception:
+    return cls(*args)
+
+
+def _bare(cls: type[Exception], args: list[Any], message: str) -> Exception:
+    """For a class that is constructed of more than its ``args`` hold (a response, a request): what
+    catches the class catches this too, though it has no attributes."""
+    bare = cls.__new__(cls, *args)
+    bare.args = tuple(args)
+    return bare
+
+
+def _saying(cls: type[Exception], args: list[Any], message: str) -> Exception:
+    """For a class that says more than its ``args`` (an OSError's file)."""
+    return cls(message)
 
 
 def _imported_exception(name: str) -> type[Exception] | None:
@@ -145,7 +163,7 @@ def _convert(value: Any) -> Any:
 def _stand_in(value: Any) -> Any:
     try:
         return _convert(value)
-    except TypeError:
+    except Exception:  # a model that cannot be written stands for its type too
         if isinstance(value, bytes | bytearray):
             return {"$bytes": bytes(value).hex()}
         if isinstance(value, set | frozenset):

@@ -81,6 +81,11 @@ def test_a_message_of_an_unknown_class_is_its_nearest_known_one() -> None:
         values.encode(Strange(content="x"))
 
 
+def test_what_an_operator_says_a_tool_returned_is_what_langchain_expects() -> None:
+    assert ToolValues("t", pair=True).decode(b'["text", {"n": 1}]') == ("text", {"n": 1})
+    assert ToolValues("t").decode(b'["text", 1]') == ["text", 1]
+
+
 class Report(BaseModel):
     title: str
     at: datetime

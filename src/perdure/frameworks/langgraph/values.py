@@ -78,6 +78,8 @@ class ToolValues:
         doc = orjson.loads(data)
         if isinstance(doc, dict) and doc.get(TAG) == "typed":
             return codec.decode(orjson.dumps(doc["v"]), self.annotation)
+        if self.pair and isinstance(doc, list) and len(doc) == 2:
+            return tuple(from_json(doc))  # as an operator writes it, who resolved the call
         return from_json(doc)
 
 
