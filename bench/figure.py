@@ -38,7 +38,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much is measured. ``quick`` sizes show that everything runs; their numbers mean little."""
+    """How much is measured. ``quick`` sizes only show that everything runs."""
 
     repeat: int = 5
     quick: bool = False
@@ -73,7 +73,10 @@ def show(figures: Sequence[Figure]) -> None:
             figure.subject, figure.what, amount(figure.value, figure.unit), target, verdict,
             figure.beside,
         )  # fmt: skip
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 160
+    console.print(table)
 
 
 def amount(value: float, unit: str) -> str:

@@ -11,10 +11,12 @@ import random
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 
 from bench import runs as submitted
 from bench.figure import Figure, Size, median, percentile
-from bench.peers.listen_notify import IDLE_S
+from bench.peers.listen_notify import IDLE_S, WARM
+from bench.peers.task import Task
 from bench.scene import KINDS, ROOT, TITLES, Kind, Scene, opened, worker
 from perdure.core.run import RunState
 
@@ -28,7 +30,7 @@ async def perdure(url: str, rounds: int) -> list[float]:
     async with opened(url) as store:
         with worker(url) as process:
             await process.ready()
-            for i in range(rounds + 20):  # the first ones warm up
+            for i in range(rounds + WARM):
                 await asyncio.sleep(random.uniform(*IDLE_S))
                 run = submitted.new("noop", i, watch=True)
                 begun = time.perf_counter()
@@ -36,17 +38,18 @@ async def perdure(url: str, rounds: int) -> list[float]:
                 times.append(time.perf_counter() - begun)
                 if found.state is not RunState.SUCCEEDED or found.result != run.input:
                     raise RuntimeError(f"the run ended as {found.state}")
-    return times[20:]
+    return times[WARM:]
 
 
 async def notify(dsn: str, rounds: int) -> list[float]:
     """The limit, in processes of its own."""
-    command = [sys.executable, "-m", "bench.peers.listen_notify", dsn, str(rounds + 20)]
+    task = Task("latency", dsn, "", "", runs=rounds, at_once=1, steps=0)
+    command = [sys.executable, "-m", "bench.peers.listen_notify", json.dumps(asdict(task))]
     ran = await asyncio.to_thread(
-        subprocess.run, command, capture_output=True, text=True, check=True, cwd=ROOT
+        subprocess.run, command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT
     )
-    times: list[float] = json.loads(ran.stdout)
-    return times[20:]
+    times: list[float] = json.loads(ran.stdout)["times"]
+    return times
 
 
 async def measure(size: Size) -> list[Figure]:

@@ -33,7 +33,7 @@ async def bulk(store: Store, runs: int) -> float:
 
 
 async def through(store: Store, folder: Path, runs: int) -> float:
-    """Runs that are added, executed and answered a second. Raises RuntimeError for wrong results."""
+    """Runs added, executed and answered a second. Raises RuntimeError for wrong results."""
     settings = WorkerSettings(concurrency=CONCURRENCY)
     worker = Worker(store, FileBlobs(folder), {"noop": app.agents["noop"]}, settings)
     results: dict[str, bytes | None] = {}

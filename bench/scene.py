@@ -23,7 +23,7 @@ Kind = Literal["sqlite", "postgres"]
 KINDS: tuple[Kind, ...] = ("postgres", "sqlite")
 TITLES = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
 ROOT = Path(__file__).parents[1]
-TARGET = "bench.agents:app"  # by module: from its file, its neighbour queue.py would hide the standard one
+TARGET = "bench.agents:app"  # by module: beside its file, queue.py would hide the standard one
 READY_S = 30.0
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import resource
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,9 +117,7 @@ async def measure(size: Size) -> list[Figure]:
     return figures
 
 
-def _figures(
-    kind: Kind, work: Work, share: float, rounds: list[tuple[Rate, Done]]
-) -> list[Figure]:
+def _figures(kind: Kind, work: Work, share: float, rounds: list[tuple[Rate, Done]]) -> list[Figure]:
     title = f"{TITLES[kind]}, {work.at_once} at once"
     rate = median(done.rate for _, done in rounds)
     bare = median(rate.per_second for rate, _ in rounds)
@@ -161,4 +158,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

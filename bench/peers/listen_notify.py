@@ -1,13 +1,12 @@
 """What PostgreSQL's LISTEN/NOTIFY alone takes from one process to another and back: a row with a
 job and a notification, a row with its result and a notification, two commits.
 
-    python -m bench.peers.listen_notify DSN ROUNDS     prints the seconds of each round, as JSON
+As a contender, and as the limit of ``python -m bench latency``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import subprocess
 import sys
@@ -16,8 +15,11 @@ from typing import Any
 
 import asyncpg
 
+from bench.peers.task import answer, given
+
 SCHEMA = "create table job (id int primary key, input text not null, result text)"
 IDLE_S = (0.005, 0.025)  # between two jobs
+WARM = 20  # jobs that are not counted
 
 
 async def work(dsn: str) -> None:
@@ -71,7 +73,7 @@ async def submit(dsn: str, rounds: int) -> list[float]:
     assert worker.stdin is not None
     await asyncio.to_thread(worker.stdout.readline)
     times: list[float] = []
-    for i in range(rounds):
+    for i in range(rounds + WARM):
         await asyncio.sleep(random.uniform(*IDLE_S))
         done[i] = asyncio.Event()
         begun = time.perf_counter()
@@ -83,11 +85,12 @@ async def submit(dsn: str, rounds: int) -> list[float]:
     worker.stdin.close()
     worker.wait()
     await link.close()
-    return times
+    return times[WARM:]
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "--work":
         asyncio.run(work(sys.argv[2]))
     else:
-        print(json.dumps(asyncio.run(submit(sys.argv[1], int(sys.argv[2])))))
+        task = given()
+        answer(times=asyncio.run(submit(task.dsn, task.runs)), how="two processes, asyncpg")
