@@ -1,5 +1,7 @@
 """An agent that waits for a human: the run is parked, holds no worker, and survives restarts.
 
+Try it:
+
     perdure dev examples/approval.py:refund
     perdure runs list
     perdure signal RUN_ID approved '{"by": "ada"}'

@@ -1,5 +1,7 @@
 """A LangGraph agent, as LangChain's documentation has it. It does not know Perdure.
 
+Try it:
+
     export ANTHROPIC_API_KEY=...
     perdure dev examples/assistant.py:agent
 """
@@ -15,7 +17,7 @@ def get_weather(city: str) -> str:
 
 
 agent = create_agent(
-    model="anthropic:claude-sonnet-4-5",
+    model="anthropic:claude-sonnet-5-5",
     tools=[get_weather],
     system_prompt="You are a helpful assistant",
 )

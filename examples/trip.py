@@ -1,5 +1,7 @@
 """A plain Python agent. Nothing but the decorators says that it is durable.
 
+Try it:
+
     perdure dev examples/trip.py:plan
     curl -s localhost:8080/api/agents/plan/runs?wait=10 -d '{"input": "Lisbon"}'
 """

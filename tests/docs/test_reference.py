@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -100,29 +101,23 @@ def test_event_types() -> None:
 
 
 def test_warning_codes() -> None:
-    """Codes of warnings stand as literals in the code that gives them."""
     text = _read("events.md")
-    codes = set()
-    for path in (ROOT / "src/perdure").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute | ast.Name):
-                name = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
-                first = node.args[0] if node.args else None
-                told = name in ("warn", "warning") and isinstance(first, ast.Constant)
-                if (
-                    told
-                    and isinstance(first, ast.Constant)
-                    and re.fullmatch(r"[a-z_]+", first.value)
-                ):
-                    codes.add(first.value)
-                # warn handed over with its arguments (call_soon_threadsafe)
-                for at, argument in enumerate(node.args[:-1]):
-                    after = node.args[at + 1]
-                    if isinstance(argument, ast.Attribute) and argument.attr == "warn":
-                        assert isinstance(after, ast.Constant)
-                        codes.add(after.value)
-    assert {"changed", "rerun", "model_retry"} <= codes
+    codes = {code for p in (ROOT / "src/perdure").rglob("*.py") for code in _warnings(p)}
+    assert {"changed", "rerun", "model_retry", "unserializable"} <= codes
     assert all(f"`{code}`" in text for code in codes), codes
+
+
+def _warnings(path: Path) -> Iterator[str]:
+    """Codes that stand as literals where a run is warned of something: ``warn("code", …)``, or
+    ``warn`` handed over with its arguments."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        for said, code in zip((node.func, *node.args), node.args, strict=False):
+            if isinstance(said, ast.Attribute) and said.attr in ("warn", "warning"):
+                value = code.value if isinstance(code, ast.Constant) else None
+                if isinstance(value, str) and re.fullmatch("[a-z_]+", value):
+                    yield value
 
 
 def test_metrics() -> None:

@@ -1,0 +1,97 @@
+"""Every example runs to its end, under a worker, with the simulator for a provider."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from perdure import gateway
+from perdure.cli.target import load
+from perdure.testing.redirect import redirect
+from perdure.testing.simulator import ProviderSimulator, Reply, script
+from tests.docs.pages import ROOT
+from tests.running import Ground
+
+EXAMPLES = ROOT / "examples"
+
+
+@pytest.fixture
+async def ground(tmp_path: Path) -> AsyncIterator[Ground]:
+    place = Ground(tmp_path)
+    await place.open()
+    yield place
+    await place.close()
+
+
+@pytest.fixture
+def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProviderSimulator]:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "any")
+    looks_up = Reply("I look.", tools=[("get_weather", {"city": "Lisbon"})])
+    with (
+        ProviderSimulator(script([looks_up, "Sunny."])) as simulator,
+        redirect({"api.anthropic.com": simulator.url}),
+    ):
+        gateway.install()
+        yield simulator
+        gateway.uninstall()
+
+
+async def start(ground: Ground, example: str, agent: str, value: Any) -> str:
+    target = f"{EXAMPLES / example}.py"
+    await ground.begin(load(target if agent in ("digest", "review") else f"{target}:{agent}"))
+    return await ground.start(agent, value)
+
+
+async def test_trip(ground: Ground) -> None:
+    run = await start(ground, "trip", "plan", "Lisbon")
+    assert await ground.result(run) == "booked a room in Lisbon; the sky is clear"
+
+
+async def test_approval(ground: Ground) -> None:
+    run = await start(ground, "approval", "refund", "A1")
+    await ground.until(run, "waiting")
+    await ground.store.signal(run, "approved", orjson.dumps({"by": "ada"}))
+    assert await ground.result(run) == "refunded A1, approved by ada"
+
+
+async def test_approval_that_nobody_gives(ground: Ground) -> None:
+    run = await start(ground, "approval", "refund", "A2")
+    await ground.until(run, "waiting")
+    ground.store.shift_clock(timedelta(days=1))
+    assert await ground.result(run) == "A2: nobody approved"
+
+
+async def test_assistant(ground: Ground, provider: ProviderSimulator) -> None:
+    run = await start(ground, "assistant", "agent", "How is the weather in Lisbon?")
+    result = await ground.result(run)
+    assert [message["type"] for message in result["messages"]] == ["human", "ai", "tool", "ai"]
+    assert result["messages"][2]["content"] == "It's always sunny in Lisbon!"
+    assert provider.counts().answered == 2
+
+
+async def test_digest(ground: Ground) -> None:
+    run = await start(ground, "digest", "digest", {"topics": ["tides", "moons"], "rounds": 2})
+    wait = (await ground.until(run, "waiting")).waits
+    while wait[0]["reason"] != "sleep":  # for its children, at first
+        await ground.until(run, "running")
+        wait = (await ground.until(run, "waiting")).waits
+    ground.store.shift_clock(timedelta(days=3))
+    assert await ground.result(run) == ["tides: nothing new", "moons: nothing new"] * 2
+
+
+@pytest.mark.parametrize(("verdict", "receipt"), [("send", "sent: Dear"), ("no", None)])
+async def test_review(ground: Ground, verdict: str, receipt: str | None) -> None:
+    run = await start(ground, "review", "review", {"text": "Dear"})
+    await ground.until(run, "waiting")
+    await ground.store.signal(run, "resume", orjson.dumps(verdict))
+    assert (await ground.result(run)).get("receipt") == receipt
+
+
+def test_none_is_forgotten() -> None:
+    tested = {name.removeprefix("test_").partition("_")[0] for name in globals()}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} <= tested
