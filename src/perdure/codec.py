@@ -41,8 +41,9 @@ def encode(value: Any, annotation: Any = None, *, what: str = "value") -> bytes:
         return RAW + bytes(value)
     if _is_plain(annotation):
         return _dump(value, what)
+    adapter = _adapter(annotation)
     try:
-        data: bytes = _adapter(annotation).dump_json(value, warnings="none")
+        data: bytes = adapter.dump_json(value, warnings="none")
     except Exception as error:
         raise CodecError(f"The {what} cannot be written as JSON: {error}") from error
     return data
@@ -56,8 +57,9 @@ def decode(data: bytes, annotation: Any = None, *, what: str = "value") -> Any:
         raise CodecError(f"The {what} is in the blob store and was not fetched.")
     if _is_plain(annotation):
         return orjson.loads(data)
+    adapter = _adapter(annotation)
     try:
-        return _adapter(annotation).validate_json(data)
+        return adapter.validate_json(data)
     except Exception as error:
         raise CodecError(
             f"The {what} does not fit its annotation {annotation!r}: {error}",
@@ -208,7 +210,7 @@ def _offender(value: Any, path: str, depth: int) -> str | None:
     try:
         orjson.dumps(value, _convert)
     except TypeError as error:
-        return f": {error}{at}"
+        return f": {error.__cause__ or error}{at}"
     return None
 
 
