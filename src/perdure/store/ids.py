@@ -1,4 +1,4 @@
-"""Names of runs: UUIDs of version 7 (RFC 9562), which begin with the time, so that new rows of every
+"""Names of runs: UUIDs of version 7 (RFC 9562), which begin with the time, so that new rows of an
 index lie side by side."""
 
 from __future__ import annotations

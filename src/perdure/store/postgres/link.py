@@ -134,12 +134,13 @@ class Link:
                     async with asyncio.timeout(timeout_s or COMMAND_S):
                         return await body(connection)
                 except BaseException as error:
-                    if breaks(error):
+                    lost = connection.is_closed()
+                    if lost or breaks(error):
                         self._drop()
                     if is_deadlock(error) and left:
                         continue
                     if isinstance(error, Exception):
-                        raise translate(error, self._address) from error
+                        raise translate(error, self._address, lost=lost) from error
                     raise
             raise AssertionError("the last try returns or raises")
 
@@ -181,12 +182,20 @@ class Link:
             self._connection = await self._connect()
             self._shift = timedelta(0)
         if self._shift != self._clock.shift:
-            shift = self._clock.shift
-            await self._connection.execute(
+            self._shift = await self._move_clock(self._connection, self._clock.shift)
+        return self._connection
+
+    async def _move_clock(self, connection: Any, shift: timedelta) -> timedelta:
+        try:
+            await connection.execute(
                 "select set_config('perdure.clock_shift', $1, false)", f"{shift.total_seconds()} s"
             )
-            self._shift = shift
-        return self._connection
+        except BaseException as error:
+            self._drop()
+            if isinstance(error, Exception):
+                raise translate(error, self._address, lost=True) from error
+            raise
+        return shift
 
     async def _connect(self) -> Any:
         pause = self._not_before - time.monotonic()
@@ -206,13 +215,14 @@ class Link:
                 if self._prepared is not None:
                     await self._prepared(connection)
         except BaseException as error:
+            lost = connection is not None and connection.is_closed()
             if connection is not None:
                 connection.terminate()
             self._failures += 1
             pause = min(0.05 * 2.0**self._failures, LONGEST_PAUSE_S)
             self._not_before = time.monotonic() + pause * (0.5 + random.random() / 2)
             if isinstance(error, Exception):
-                raise translate(error, self._address) from error
+                raise translate(error, self._address, lost=lost) from error
             raise
         if self._failures:
             self._failures = 0

@@ -1,9 +1,11 @@
 """Watching over a neighbour (L5): wait for its lock, and take its runs over when it died.
 
-A lock that came free makes every worker without one a suspect. Who is still one after the grace is
-taken over while its lock is held, so it cannot come back in between. Nobody is, while others may
-not have had the chance to come back: within a lease of the server's start or of this worker's own
-return. A process that still has other connections lives; its lease decides.
+A lock that came free makes every worker without one a suspect. One whose process is proven to have
+ended (it was one of this machine's, see ``store.birth``) is taken over at once. Who else is still a
+suspect after the grace is taken over while its lock is held, so it cannot come back in between.
+Nobody is, while others may not have had the chance to come back: within a lease of the server's
+start or of this worker's own return. A process that still has other connections lives; its lease
+decides.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from math import inf
 from typing import Any
 
 from perdure.errors import PerdureError
+from perdure.store import birth
 from perdure.store.postgres.address import Address
 from perdure.store.postgres.link import Clock, Link, boot_time
 from perdure.store.postgres.place import LOCKS, Beat, Place, keep_watched
@@ -23,6 +26,7 @@ from perdure.store.postgres.verbs import upkeep
 
 log = logging.getLogger("perdure.store")
 
+_MEMBERS = "select id, place, birth, pid from perdure.workers where id <> $1 and place is not null"
 RETRY_S = 0.5  # after the database was not there
 
 
@@ -97,6 +101,9 @@ class Watch:
             return
         await self._link.value("select pg_advisory_unlock_all()")
         noticed = boot_time()
+        for row in await self._link.rows(_MEMBERS, self._worker):
+            if birth.ended(row["birth"], row["pid"]):
+                await self._take_over(row["id"], row["place"], True)
         suspects = {worker} | {row["worker"] for row in await self._lockless()}
         await asyncio.sleep(max(self._grace_s, self._calm_in()))
         if self._calm_in() > 0:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+from perdure.store import birth
 from perdure.store.postgres.address import Address
 from perdure.store.postgres.link import Clock, Link
 from perdure.store.rows import WorkerInfo
@@ -55,6 +56,7 @@ class Place:
         self.direct = True  # whether the lock can be held at all
         self._address = address
         self._worker = worker
+        self._birth = birth.mine()
         self._lease = lease
         self._lost = lost
         self._changed = changed
@@ -71,8 +73,8 @@ class Place:
         await self.link.connect()
         worker = self._worker
         await self.link.value(
-            "select perdure.join($1, $2, $3, $4, $5, $6, $7, $8)",
-            worker.id, worker.host, worker.pid, worker.version, list(worker.queues),
+            "select perdure.join($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            worker.id, worker.host, worker.pid, self._birth, worker.version, list(worker.queues),
             self._lease, self._number if self.direct else None, self._address.process,
             timeout_s=self._patience_s,
         )  # fmt: skip

@@ -48,8 +48,9 @@ def is_deadlock(error: BaseException) -> bool:
     return isinstance(error, pg.DeadlockDetectedError | pg.SerializationError)
 
 
-def translate(error: BaseException, address: Address) -> BaseException:
-    """The error as a caller of the store is to see it."""
+def translate(error: BaseException, address: Address, *, lost: bool = False) -> BaseException:
+    """The error as a caller of the store is to see it. ``lost``: the connection broke under the
+    driver, which then stumbles in many ways."""
     if isinstance(error, PerdureError):
         return error
     if isinstance(error, pg.PostgresError):
@@ -60,7 +61,7 @@ def translate(error: BaseException, address: Address) -> BaseException:
         return StoreUnavailable(
             f"The database at {address.place} did not answer in time.", hint=LATER
         )
-    if isinstance(error, OSError) or _is_closed(error):
+    if lost or isinstance(error, OSError) or _is_closed(error):
         return StoreUnavailable(
             f"The database at {address.place} cannot be reached: {_first_line(error)}.", hint=LATER
         )

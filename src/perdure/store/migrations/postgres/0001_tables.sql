@@ -145,6 +145,7 @@ create table perdure.workers (
   id text primary key,
   host text not null,
   pid int not null,
+  birth text not null default '',     -- which process of that pid: see perdure.store.birth
   version text not null,
   queues text[] not null,
   lease interval not null,

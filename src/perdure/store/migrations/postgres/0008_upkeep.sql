@@ -2,18 +2,18 @@
 
 -- Note the worker as a member; it holds its lock already.
 create function perdure.join(
-  worker text, host text, pid int, version text, queues text[], lease interval, place int,
-  process text
+  worker text, host text, pid int, birth text, version text, queues text[], lease interval,
+  place int, process text
 ) returns void
 language plpgsql as $$
 declare
   t timestamptz := perdure.clock();
 begin
   insert into perdure.workers as w
-    (id, host, pid, version, queues, lease, place, process, joined_at, seen_at)
-  values (worker, host, pid, version, queues, lease, place, process, t, t)
+    (id, host, pid, birth, version, queues, lease, place, process, joined_at, seen_at)
+  values (worker, host, pid, birth, version, queues, lease, place, process, t, t)
   on conflict (id) do update
-  set host = excluded.host, pid = excluded.pid, version = excluded.version,
+  set host = excluded.host, pid = excluded.pid, birth = excluded.birth, version = excluded.version,
       queues = excluded.queues, lease = excluded.lease, place = excluded.place,
       process = excluded.process, joined_at = t, seen_at = t, resumed_at = null;
   perform pg_notify('perdure_members', '');

@@ -10,6 +10,7 @@ from perdure.codec import encode_failure
 from perdure.core.poison import Strikes, worker_died
 from perdure.core.run import RunState
 from perdure.errors import RunDead
+from perdure.store import birth
 from perdure.store.outcome import outcome
 from perdure.store.postgres.link import Database
 from perdure.store.rows import QueueStats, Woken
@@ -22,7 +23,10 @@ _POISON_REPORT = outcome(RunState.DEAD, None, _POISON)
 
 async def release(database: Database, worker: str, *, died: bool, gone: bool) -> int:
     """Orphan every run the worker leases; it is no member any more. ``died``: count strikes (L6).
-    ``gone``: its process is proven to have ended (L5)."""
+    ``gone``: its process has ended (L5), as the caller knows; otherwise its birth may prove it."""
+    if not gone:
+        known = await database.rows("select birth, pid from perdure.workers where id = $1", worker)
+        gone = any(birth.ended(row["birth"], row["pid"]) for row in known)
     count = 0
     while True:
         leased = await database.rows("select * from perdure.leased($1)", worker)
@@ -45,7 +49,7 @@ def _verdict(run: Any, died: bool) -> tuple[Any, ...]:
 
 async def reap(database: Database, observers: Sequence[str], blind: timedelta | None) -> int:
     """Orphan the runs of silent members and of strangers; returns how many runs. That a process
-    is silent proves nothing about it."""
+    is silent proves nothing about it; its birth may."""
     lapsed = await database.rows("select perdure.lapsed($1, $2)", list(observers), blind)
     return sum([await release(database, row[0], died=True, gone=False) for row in lapsed])
 
