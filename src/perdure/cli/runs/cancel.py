@@ -21,16 +21,17 @@ def command(
     store: str | None,
     config_file: Path | None,
 ) -> None:
-    """Stop runs.
+    """Stop runs, and the runs they started.
 
     One that is waiting or queued is cancelled at once; one that is being executed is asked to stop,
     and may clean up for a while.
     """
     from perdure.cli.runs.changing import change
+    from perdure.runtime.cancelling import cancel_run
 
     change(
         run_ids,
-        lambda opened, run_id: opened.cancel(run_id, reason),
+        lambda opened, run_id: cancel_run(opened, run_id, reason),
         options.load(config_file, store),
         json_=json_,
     )

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from perdure.errors import Conflict, InvalidInput, TooLarge
+from perdure.runtime.cancelling import cancel_run
 from perdure.server.routes.path import run_id_of
 from perdure.server.run_view import summary
 from perdure.server.service import Service
@@ -34,7 +35,7 @@ class Actions:
         reason = body.get("reason", "")
         if not isinstance(reason, str):
             raise InvalidInput("reason is a text.", member="reason")
-        run = await self._service.store.cancel(run_id, reason)
+        run = await cancel_run(self._service.store, run_id, reason)
         return Json(summary(run), 200 if run.state.final else 202)
 
     async def signal(self, request: Request) -> Response:
