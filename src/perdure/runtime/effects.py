@@ -67,23 +67,26 @@ class Values(Protocol):
     def decode(self, data: bytes) -> Any: ...
 
 
-@dataclass(frozen=True, slots=True)
 class ByAnnotation:
     """The closed codec, led by a function's return annotation."""
 
-    annotation: Any
-    name: str
+    __slots__ = ("_annotation", "_what")
+
+    def __init__(self, annotation: Any, name: str) -> None:
+        self._annotation = annotation
+        self._what = f"result of {name!r}"
 
     def encode(self, value: Any) -> bytes:
-        return codec.encode(value, self.annotation, what=f"result of {self.name!r}")
+        return codec.encode(value, self._annotation, what=self._what)
 
     def decode(self, data: bytes) -> Any:
-        return codec.decode(data, self.annotation, what=f"result of {self.name!r}")
+        return codec.decode(data, self._annotation, what=self._what)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that makes one twice as slow to make
 class Call:
     """One call of a step or tool. ``content`` is the digest of what shapes its answer (K5).
+    ``direct``: the function is async, without timeout or retries, and awaited as it is.
 
     ``control`` are exceptions by which a framework breaks off a body to ask for it again later
     (LangGraph's ``interrupt()``): no outcome, so nothing is recorded of the call.
@@ -96,6 +99,7 @@ class Call:
     values: Values
     content: bytes
     control: tuple[type[BaseException], ...] = ()
+    direct: bool = False
 
     @property
     def name(self) -> str:
@@ -208,12 +212,14 @@ def wrap(function: Callable[..., Any], declared: Declared) -> Any:
     except Exception:  # a forward reference only a type checker can follow
         returns = None
     values = ByAnnotation(returns, cast("str", declared.name))
+    is_async = inspect.iscoroutinefunction(function)
+    direct = is_async and declared.timeout is None and declared.retries is None
 
     def this(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         content = digest(canonical([args, kwargs]))
-        return Call(declared, function, args, kwargs, values, content)
+        return Call(declared, function, args, kwargs, values, content, direct=direct)
 
-    if inspect.iscoroutinefunction(function):
+    if is_async:
 
         @functools.wraps(function)
         async def call(*args: Any, **kwargs: Any) -> Any:
@@ -264,7 +270,12 @@ async def perform(place: Place, call: Call) -> Any:
         await _undeclared(live, inner)
     token = current_boundary.set(inner)
     try:
-        data = call.values.encode(await _tries(call))
+        if call.direct:
+            inner.mine()
+            result = await call.function(*call.args, **call.kwargs)
+        else:
+            result = await _tries(call)
+        data = call.values.encode(result)
     except asyncio.CancelledError:
         live.abandoned()
         raise

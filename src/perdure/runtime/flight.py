@@ -22,15 +22,13 @@ class Flight:
     def __init__(self) -> None:
         self._flying: set[Live] = set()
         self._resting: set[Live] = set()
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self._landed: asyncio.Future[None] | None = None  # while somebody waits for it
 
     def __len__(self) -> int:
         return len(self._flying)
 
     def begin(self, ticket: Live) -> None:
         self._flying.add(ticket)
-        self._empty.clear()
 
     def end(self, ticket: Live) -> None:
         """It is closed."""
@@ -75,12 +73,17 @@ class Flight:
             effect = effect.around
 
     def _tell(self) -> None:
-        if not self._flying:
-            self._empty.set()
+        if self._landed is not None and not self._flying:
+            landed, self._landed = self._landed, None
+            landed.set_result(None)
 
     async def over(self) -> None:
         """Wait until nothing is in flight."""
-        await self._empty.wait()
+        if self._flying:
+            if self._landed is None:
+                self._landed = asyncio.get_running_loop().create_future()
+            # Shielded: whoever else waits for it goes on doing so.
+            await asyncio.shield(self._landed)
 
     def resting(self) -> list[Live]:
         """Effects whose bodies wait at a boundary inside them."""

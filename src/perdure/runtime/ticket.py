@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import timedelta
 from hashlib import blake2b
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from perdure.core import crash
 from perdure.core.matching import Match
@@ -123,12 +123,12 @@ class Live:
         await self._attempt.append(self.record(EntryState.INTENT, value))
         crash.reach(crash.Point.AFTER_INTENT)
 
-    async def done(
+    def done(
         self, value: bytes, *, request: Sequence[bytes] | None = None, took: timedelta | None = None
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         if took is not None:
             self.started = perf_counter() - took.total_seconds()
-        await self._close(EntryState.DONE, value, request)
+        return self._close(EntryState.DONE, value, request)
 
     async def failed(self, value: bytes, *, request: Sequence[bytes] | None = None) -> None:
         self._attempt.note_failure(self.place, self.key)
