@@ -76,10 +76,8 @@ async def test_assistant(ground: Ground, provider: ProviderSimulator) -> None:
 
 async def test_digest(ground: Ground) -> None:
     run = await start(ground, "digest", "digest", {"topics": ["tides", "moons"], "rounds": 2})
-    wait = (await ground.until(run, "waiting")).waits
-    while wait[0]["reason"] != "sleep":  # for its children, at first
-        await ground.until(run, "running")
-        wait = (await ground.until(run, "waiting")).waits
+    await ground.recorded(run, "look", 2)
+    await ground.until(run, "waiting")
     ground.store.shift_clock(timedelta(days=3))
     assert await ground.result(run) == ["tides: nothing new", "moons: nothing new"] * 2
 

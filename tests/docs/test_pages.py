@@ -8,7 +8,6 @@ import tomllib
 from pathlib import Path
 
 import click
-import orjson
 import pytest
 
 from docs.generate import commands
@@ -49,11 +48,6 @@ def test_python_compiles(block: Block) -> None:
 def test_python_runs(block: Block) -> None:
     """What bears no mark stands for itself."""
     exec(compile(block.code, str(block), "exec"), {"__name__": "snippet"})
-
-
-@pytest.mark.parametrize("block", blocks("json"), ids=str)
-def test_json_is_json(block: Block) -> None:
-    orjson.loads(block.code)
 
 
 @pytest.mark.parametrize("block", blocks("toml"), ids=str)
