@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from typing import Any
@@ -31,6 +32,8 @@ from tests.contract.driver import (
     claim_one,
     entry,
     info,
+    new,
+    outcome,
     row,
     seqs,
     settle,
@@ -151,6 +154,9 @@ class Attempt:
 
     def lost(self) -> None:
         raise AssertionError("the lease was never another's")
+
+    def broken(self, error: BaseException) -> None:
+        raise error
 
 
 async def holds(store: Store, changes: asyncio.Queue[bool]) -> bool:
@@ -273,6 +279,37 @@ async def test_cut_connections_come_back(proxy: Proxy) -> None:
         await heard.something()
         assert await store.record([row(lease, 1)]) == []
         assert await settle(store, lease) is RunState.SUCCEEDED
+
+
+async def test_whenever_a_connection_breaks_the_store_says_so(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver stumbles in many ways; a caller sees one."""
+    monkeypatch.setattr("perdure.store.postgres.link.LONGEST_PAUSE_S", 0.001)
+    chance = random.Random(1)
+    async with proxy.database.opened() as store:
+        lease, lost = await started(store), await started(store, "lost")
+        await store.release("lost")
+        for n in range(150):
+            proxy.cut()
+            calls = [
+                store.get(lease.run_id),
+                store.enqueue([new(queue=f"q{n}")]),
+                store.record([row(lease, 1)]),
+                store.settle([outcome(lost)]),
+                store.claim("w", [f"q{n}"], 3, idle=True),
+                store.wake_due(),
+                store.reap(),
+            ]
+            tasks = [asyncio.ensure_future(call) for call in calls]
+            for _ in range(chance.randrange(300)):
+                await asyncio.sleep(0)
+            proxy.cut()
+            for answer in await asyncio.gather(*tasks, return_exceptions=True):
+                assert not isinstance(answer, BaseException) or isinstance(
+                    answer, StoreUnavailable
+                ), repr(answer)
+        assert len(await store.journal(lease.run_id)) <= 1
 
 
 async def test_a_silent_network_blocks_nobody_for_ever(

@@ -61,7 +61,7 @@ def translate(error: BaseException, address: Address, *, lost: bool = False) -> 
         return StoreUnavailable(
             f"The database at {address.place} did not answer in time.", hint=LATER
         )
-    if lost or isinstance(error, OSError) or _is_closed(error):
+    if lost or isinstance(error, OSError | pg.InternalClientError) or _is_closed(error):
         return StoreUnavailable(
             f"The database at {address.place} cannot be reached: {_first_line(error)}.", hint=LATER
         )
@@ -99,9 +99,7 @@ def _translate_server(error: Any, address: Address) -> BaseException:
 
 def _is_closed(error: BaseException) -> bool:
     text = str(error)
-    return isinstance(error, pg.InterfaceError | pg.InternalClientError) and (
-        "closed" in text or "terminat" in text or "unexpected" in text
-    )
+    return isinstance(error, pg.InterfaceError) and ("closed" in text or "terminat" in text)
 
 
 def _first_line(error: BaseException) -> str:
