@@ -24,7 +24,7 @@ demo: $(VENV)/.demo $(if $(filter local,$(MODEL)),$(VENV)/.local)  ## the main j
 	@$(PY) -m perdure demo $(if $(DOCS),--docs "$(DOCS)")
 
 test: $(VENV)/.dev  ## all tests but the long kill tests
-	$(PY) -m pytest -q -m "not long" $(ARGS)
+	$(PY) -m pytest -q -n auto -m "not long" $(ARGS)
 
 check: $(VENV)/.dev  ## ruff, mypy, import rules
 	$(VENV)/bin/ruff format --check .
