@@ -66,12 +66,12 @@ begin
         ) then 'signal'
         when least(u.wake_at, t + u.wake_in, r.deadline_at) <= t then 'time' end as reason
       from unnest(given) u join perdure.runs r on r.id = u.id and r.epoch = u.epoch
-      where u.state = 'waiting' and u.id in (select unnest(held))
+      where u.state = 'waiting' and (u.id in (select unnest(held))) is true
     ) w where w.reason is not null;
     if (
       select min(least(u.wake_at, t + u.wake_in, r.deadline_at))
       from unnest(given) u join perdure.runs r on r.id = u.id and r.epoch = u.epoch
-      where u.state = 'waiting' and u.id in (select unnest(held))
+      where u.state = 'waiting' and (u.id in (select unnest(held))) is true
     ) <= coalesce(
       (select r.wake_at from perdure.runs r where r.wake_at is not null
        order by r.wake_at limit 1), 'infinity')
@@ -104,7 +104,8 @@ begin
     from (
       select u.id, u.epoch, u.attempts, u.result, u.error, u.waits, u.wake_at, u.wake_in,
              case when u.id in (select unnest(awake)) then 'queued' else u.state end as state
-      from unnest(given) u where u.id in (select unnest(held))
+      -- `is true` keeps it a hashed look-up: as a join it was a nested loop, quadratic in the batch.
+      from unnest(given) u where (u.id in (select unnest(held))) is true
     ) s
     where r.id = s.id and r.epoch = s.epoch
     returning r.id, r.state, r.queue, r.watched_until
