@@ -71,8 +71,7 @@ async def settle(database: Database, settlements: Sequence[Settlement]) -> list[
             for seq, record in enumerate(settlements[i].records, 1)
         ]
         rows = await database.rows(_SETTLE, given, records)
-        here = {(UUID(str(row["id"])), row["epoch"]): RunState(row["state"]) for row in rows}
-        answers.update(here)
+        answers.update({(run, epoch): RunState(state) for run, epoch, state in rows})
     return [
         Settled(each.run_id, answers.get((run, each.epoch)))
         for run, each in zip(ids, settlements, strict=True)
