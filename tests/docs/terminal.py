@@ -70,9 +70,10 @@ class Started:
 
 
 class Terminal:
-    """``provider``: where the official hosts of model providers lead to instead."""
+    """``provider``: where the official hosts of model providers lead to instead, for commands with
+    a file that calls models."""
 
-    def __init__(self, folder: Path, *, provider: str | None = None) -> None:
+    def __init__(self, folder: Path, *, provider: str) -> None:
         self.folder = folder
         self.output = ""
         self.started: list[Started] = []
@@ -82,9 +83,8 @@ class Terminal:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "COLUMNS": "200",
         }
-        if provider is not None:
-            self.environ["DOCS_PROVIDER"] = provider
-            self.environ["PYTHONPATH"] = str(SITE)
+        self._redirected = {"DOCS_PROVIDER": provider, "PYTHONPATH": str(SITE)}
+        self._callers: set[str] = set()  # names of files that call models
 
     def __enter__(self) -> Self:
         return self
@@ -99,19 +99,26 @@ class Terminal:
             process.end()
 
     def write(self, name: str, text: str) -> None:
+        if re.search("anthropic|openai", text) and name.endswith(".py"):
+            self._callers.add(name)
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
+
+    def _environ(self, commands: str) -> dict[str, str]:
+        calls = any(name in commands for name in self._callers)
+        return {**self.environ, **(self._redirected if calls else {})}
 
     def run(self, commands: str) -> None:
         """Execute the commands; variables that they set stay for those that follow."""
         kept = self._variables
         script = (
             f"set -eu -o pipefail -o allexport; [ ! -f {kept} ] || . {kept}\n"
-            f"trap 'export -p > {kept}' EXIT\n{commands}"
+            f"trap 'unset DOCS_PROVIDER PYTHONPATH; export -p > {kept}' EXIT\n{commands}"
         )
         done = subprocess.run(
-            ["bash", "-c", script], cwd=self.folder, env=self.environ, stdin=subprocess.DEVNULL,
+            ["bash", "-c", script], cwd=self.folder, env=self._environ(commands),
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=WITHIN,
         )  # fmt: skip
         self.output = done.stdout
@@ -123,9 +130,12 @@ class Terminal:
             command = line.partition("#")[0].strip().removesuffix("&").strip()
             if command:
                 known = f"[ ! -f {self._variables} ] || . {self._variables}"
-                self.started.append(Started(f"{known}; exec {command}", self.folder, self.environ))
+                self.started.append(self._start(f"{known}; exec {command}"))
         for process in self.started:
             process.until(READY)
+
+    def _start(self, command: str) -> Started:
+        return Started(command, self.folder, self._environ(command))
 
     def shows(self, text: str) -> None:
         """Check that each line of ``text`` was printed, by the last commands or, if it is not

@@ -19,7 +19,7 @@ from tests.servers import PostgresServer, ServerMissing, free_port, unavailable
 
 AT_A_TIME = 3
 # What a reader has time for and a test has not.
-QUICKER = {"asyncio.sleep(1)": "asyncio.sleep(0.3)", "delay=1.0": "delay=0.3"}
+QUICKER = {"asyncio.sleep(1)": "asyncio.sleep(0.4)", "delay=1.0": "delay=0.6"}
 POSTGRES = "postgresql://perdure@db.internal/perdure"
 
 
@@ -67,8 +67,7 @@ def follow(page: Page, folder: Path, provider: str, own: dict[str, str]) -> None
     port = str(free_port())  # for 8080, which is also the default
     swaps = {"8080": port, "9000": str(free_port()), "0.0.0.0": "127.0.0.1", **QUICKER, **own}
     swapped = re.compile("|".join(map(re.escape, swaps)))
-    calls_models = re.search("anthropic|openai", page.text) is not None
-    with Terminal(folder, provider=provider if calls_models else None) as terminal:
+    with Terminal(folder, provider=provider) as terminal:
         terminal.environ["PERDURE_SERVER_PORT"] = port
         for block in page.blocks:
             code = swapped.sub(lambda found: swaps[found[0]], block.code)
