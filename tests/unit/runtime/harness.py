@@ -114,6 +114,7 @@ class House:
         """Take the run from whoever has it: its epoch is old from now on."""
         await self.store.release(str((await self.store.get(run_id)).worker))
         thief = WorkerInfo(f"thief-{uuid4()}", "elsewhere", 1, "0")
+        await self.store.join(thief, lease=timedelta(minutes=1))  # it leaves with the store
         run = await self.store.get(run_id)
         claimed = await self.store.claim(thief.id, [run.queue], 1, idle=True)
         assert [lease.run_id for lease in claimed.leases] == [run_id]

@@ -103,9 +103,9 @@ async def test_parallel_children(house: House) -> None:
     await house.worker()
     run_id = await house.submit("parent")
     await house.parked(run_id, *["run"] * 5)
-    assert sorted(started) == [0, 1, 2, 3, 4]
     go_on.set()
     assert await house.result(run_id) == [0, 10, 20, 30, 40]
+    assert sorted(started) == [0, 1, 2, 3, 4]
     assert len(await children(house, run_id)) == 5
 
 

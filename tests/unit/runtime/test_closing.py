@@ -454,12 +454,14 @@ async def test_a_stream_nobody_waits_for_is_recorded_before_the_run_ends(house: 
         second = await run.request(Kind.MODEL, "n", b"!" * 16)
 
         async def body() -> None:
-            await asyncio.to_thread(go_on.wait, 10)
             await first.done(b'"streamed"')
+            await asyncio.to_thread(go_on.wait, 10)
+            house.did["pumped"] += 1
 
         def blocking() -> None:
-            go_on.wait(10)
             run.wait_blocking(second.done(b'"too"'))
+            go_on.wait(10)
+            house.did["pumped"] += 1
 
         run.pump(body)
         run.pump_blocking(blocking)
@@ -470,10 +472,12 @@ async def test_a_stream_nobody_waits_for_is_recorded_before_the_run_ends(house: 
     await house.worker()
     run_id = await house.submit("agent")
     await left.wait()
+    await house.until_entries(run_id, 2)
     await turns()
     assert (await house.store.get(run_id)).state.value == "running"
     go_on.set()
     assert await house.result(run_id) == "done"
+    assert house.did == {"pumped": 2}
     assert [e.state for e in await house.entries(run_id)] == ["done", "done"]
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 import perdure
 from perdure import step, sync
 from perdure.codec import encode
-from perdure.core.record import Kind
+from perdure.core.record import Entry, Kind
 from perdure.errors import Parked
 from perdure.runtime import waiting as waiting_module
 from tests.unit.runtime.harness import House, turns, turns_until
@@ -226,9 +226,16 @@ async def test_a_signal_told_before_the_journal_is_read_is_not_taken_twice(house
     await gate.reached.wait()
     await house.crash(worker)
     second = await house.worker(claim=False)
-    lease = await house.lease(second)
-    task = second.take(lease)
+    journal, told = house.store.journal, asyncio.Event()
+
+    async def after_telling(run_id: str) -> list[Entry]:
+        await told.wait()
+        return await journal(run_id)
+
+    house.store.journal = after_telling  # type: ignore[method-assign]
+    task = second.take(await house.lease(second))
     await second._look_after(house.attempt(run_id))
+    told.set()
     await task
     await house.parked(run_id, "signal")
     await house.signal(run_id, "s", 2)
@@ -593,7 +600,7 @@ async def test_except_exception_does_not_swallow_a_park(house: House) -> None:
                 total += work(n)
                 sync.sleep(HOUR)
             except Exception:
-                total += 100
+                house.did["swallowed"] += 1
         return total
 
     house.serve(agent)
@@ -603,6 +610,7 @@ async def test_except_exception_does_not_swallow_a_park(house: House) -> None:
         await house.parked(run_id, "sleep")
         await house.pass_time(HOUR)
     assert await house.result(run_id) == 3
+    assert house.did == {}
 
 
 async def test_a_sync_agent_that_swallows_parked_parks_all_the_same(house: House) -> None:
