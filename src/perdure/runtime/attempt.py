@@ -77,10 +77,11 @@ class Attempt:
         self.namer: Callable[[], str | None] | None = agent.namer
         self.journal = Journal(changed=self.policy.changed)
         self.guard = Guard(self.policy.limits)
-        self.waiting = Waiting(self)
-        self.pumps = Pumps(self.loop)
-        self.bodies = Pumps(self.loop)  # of synchronous steps, in threads
-        self.crossing = Crossing(self.loop)
+        # Made when they are needed: most runs have none of these.
+        self._waiting: Waiting | None = None
+        self._pumps: Pumps | None = None
+        self._bodies: Pumps | None = None
+        self._crossing: Crossing | None = None
         self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
         self.task: asyncio.Task[Any] | None = None
         self.closing: Ending | None = None
@@ -113,6 +114,36 @@ class Attempt:
         self._raise_cancel_in_thread = False
         self._clock_base = lease.now
         self._clock_zero = self.loop.time()
+
+    # -- parts --------------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> Waiting:
+        """Its waits, and its run's signals."""
+        if self._waiting is None:
+            self._waiting = Waiting(self)
+        return self._waiting
+
+    @property
+    def pumps(self) -> Pumps:
+        """Who reads providers' streams to their end."""
+        if self._pumps is None:
+            self._pumps = Pumps(self.loop)
+        return self._pumps
+
+    @property
+    def bodies(self) -> Pumps:
+        """Synchronous steps, in threads."""
+        if self._bodies is None:
+            self._bodies = Pumps(self.loop)
+        return self._bodies
+
+    @property
+    def crossing(self) -> Crossing:
+        """The way here from threads and other event loops."""
+        if self._crossing is None:
+            self._crossing = Crossing(self.loop)
+        return self._crossing
 
     # -- facts --------------------------------------------------------------------------------
 
@@ -460,7 +491,8 @@ class Attempt:
             crash.reach(crash.Point.SIBLING_IN_FLIGHT)
         if self._hop_due:
             self.close(Ending.HOP)
-        self.waiting.consider()
+        if self._waiting is not None:
+            self._waiting.consider()
 
     def suspend(self, ticket: Live) -> None:
         """It waits: that is no effect in flight."""
@@ -538,7 +570,9 @@ class Attempt:
         self._timers.append(self.loop.call_later(delay.total_seconds(), call))
 
     def over(self) -> None:
-        """Nothing is left to do: let go of timers and tasks."""
+        """Nothing is left to do: let go of timers and tasks. Its own task leads back here, and
+        would leave it to the garbage collector."""
+        self.task = None
         for timer in self._timers:
             timer.cancel()
         if self._closer is not None:
@@ -668,19 +702,21 @@ class Attempt:
         else:
             if self.open_effects:
                 await self._flown(failed)
-            await self._bodies_ended(failed)
-        await self.pumps.ended()
+            if self._bodies is not None:
+                await self._bodies_ended(self._bodies, failed)
+        if self._pumps is not None:
+            await self._pumps.ended()
         if any(t is not self.task and not t.done() for t in self.tasks):
             await self._end_stragglers()
 
-    async def _bodies_ended(self, failed: bool) -> None:
+    async def _bodies_ended(self, bodies: Pumps, failed: bool) -> None:
         """C3: another attempt must not meet this one's threads, unless they are known to be
         uncertain. Where there is no other attempt, one that hangs keeps nobody waiting."""
         uncertain = any(wait.reason == "uncertain" for wait in self.waits)
         try:
             patience = None if failed and not uncertain else STRAGGLER_SECONDS
             async with asyncio.timeout(patience):
-                await self.bodies.ended()
+                await bodies.ended()
         except TimeoutError:
             log.warning("run %s: a thread of a step or tool did not end", self.run_id)
 
