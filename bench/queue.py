@@ -14,6 +14,7 @@ from bench import runs as submitted
 from bench.agents import app
 from bench.figure import Figure, Size, median
 from bench.scene import KINDS, TITLES, Scene, opened
+from perdure.cli.process import spare_collector
 from perdure.runtime.attempt import Attempt
 from perdure.runtime.execution import Ended
 from perdure.runtime.worker import Worker, WorkerSettings
@@ -34,6 +35,7 @@ async def bulk(store: Store, runs: int) -> float:
 
 async def through(store: Store, folder: Path, runs: int) -> float:
     """Runs added, executed and answered a second. Raises RuntimeError for wrong results."""
+    spare_collector()
     settings = WorkerSettings(concurrency=CONCURRENCY)
     worker = Worker(store, FileBlobs(folder), {"noop": app.agents["noop"]}, settings)
     results: dict[str, bytes | None] = {}

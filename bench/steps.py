@@ -20,6 +20,7 @@ from bench.agents import app
 from bench.figure import Figure, Size, median
 from bench.limits import Rate, postgres_limit, sqlite_limit
 from bench.scene import KINDS, TITLES, Kind, Scene, opened
+from perdure.cli.process import spare_collector
 from perdure.core.run import RunState
 from perdure.runtime.attempt import Attempt
 from perdure.runtime.execution import Ended
@@ -54,7 +55,9 @@ class Done:
 
 
 async def perform(store: Store, folder: Path, work: Work) -> Done:
-    """Let one worker of this process do the work. Raises RuntimeError where a run fails."""
+    """Let one worker of this process, which is set up like ``perdure worker``, do the work. Raises
+    RuntimeError where a run fails."""
+    spare_collector()
     settings = WorkerSettings(concurrency=work.at_once)
     worker = Worker(store, FileBlobs(folder), {"ticks": app.agents["ticks"]}, settings)
     states: list[RunState | None] = []

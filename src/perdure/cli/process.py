@@ -8,6 +8,7 @@ whatever agent code is doing: what it leased goes on elsewhere from its journal.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -237,9 +238,19 @@ def leave(code: int) -> None:
     os._exit(code)
 
 
+def spare_collector() -> None:
+    """Let Python's garbage collector look less often, and never at what was imported. Attempts and
+    effects leave no cycles behind; at its defaults it took a quarter of a busy worker's time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
+
+
 def run_process(main: Callable[[Stop], Awaitable[int]]) -> int:
     """Run ``main`` on an event loop of its own; returns its exit code. Threads of effects that do
     not end cannot keep the process."""
+
+    spare_collector()
 
     async def whole() -> int:
         code = await main(Stop())
