@@ -1,13 +1,9 @@
-"""README and guides do what they say: their commands are executed in order, in an empty folder.
-
-Pages are independent, and mostly wait: some are executed at a time.
-"""
+"""README and guides do what they say: their commands are executed in order, in an empty folder."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,7 +13,6 @@ from tests.docs.pages import Page, runnable
 from tests.docs.terminal import Terminal
 from tests.servers import PostgresServer, ServerMissing, free_port, unavailable
 
-AT_A_TIME = 3
 # What a reader has time for and a test has not.
 QUICKER = {"asyncio.sleep(1)": "asyncio.sleep(0.4)", "delay=1.0": "delay=0.6"}
 POSTGRES = "postgresql://perdure@db.internal/perdure"
@@ -42,26 +37,6 @@ def database() -> Iterator[str]:
     server.close()
 
 
-@pytest.fixture(scope="module")
-def followed(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, provider: str
-) -> Iterator[dict[str, Future[None]]]:
-    """The pages that this session wants, under way. Those with a database come at their turn."""
-    wanted = [
-        page
-        for item in request.session.items
-        if isinstance(item, pytest.Function)
-        and item.originalname == "test_page"
-        and isinstance(page := item.callspec.params["page"], Page)
-    ]
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
-        yield {
-            page.name: pool.submit(follow, page, tmp_path_factory.mktemp("page"), provider, {})
-            for page in wanted
-            if POSTGRES not in page.text
-        }
-
-
 def follow(page: Page, folder: Path, provider: str, own: dict[str, str]) -> None:
     """Do what the page says. ``own``: more of its words to replace."""
     port = str(free_port())  # for 8080, which is also the default
@@ -82,15 +57,8 @@ def follow(page: Page, folder: Path, provider: str, own: dict[str, str]) -> None
 
 
 @pytest.mark.parametrize("page", runnable(), ids=lambda page: page.name)
-def test_page(
-    page: Page,
-    followed: dict[str, Future[None]],
-    tmp_path: Path,
-    provider: str,
-    request: pytest.FixtureRequest,
-) -> None:
+def test_page(page: Page, tmp_path: Path, provider: str, request: pytest.FixtureRequest) -> None:
+    own = {"/srv/perdure": str(tmp_path)}
     if POSTGRES in page.text:
-        own = {POSTGRES: request.getfixturevalue("database"), "/srv/perdure": str(tmp_path)}
-        follow(page, tmp_path, provider, own)
-    else:
-        followed[page.name].result()
+        own[POSTGRES] = request.getfixturevalue("database")
+    follow(page, tmp_path, provider, own)
