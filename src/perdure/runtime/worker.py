@@ -244,8 +244,9 @@ class Worker:
         def ended(task: asyncio.Task[Ended | None]) -> None:
             if timer is not None:
                 timer.cancel()
-            self._running.pop(lease.run_id, None)
-            self._tasks.pop(lease.run_id, None)
+            if self._tasks.get(lease.run_id) is task:
+                # The run's next attempt may have begun here before this task's end was told.
+                del self._tasks[lease.run_id], self._running[lease.run_id]
             self.finished_attempts += 1
             if not task.cancelled() and (error := task.exception()) is not None:
                 log.error("run %s: the attempt broke", lease.run_id, exc_info=error)

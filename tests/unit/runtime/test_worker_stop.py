@@ -15,6 +15,7 @@ from perdure.store import make_store
 from perdure.store.blobs import FileBlobs
 from perdure.store.ids import new_run_id
 from perdure.store.rows import NewRun
+from tests.unit.runtime.harness import House
 
 
 async def test_a_thread_that_never_ends_does_not_hold_up_a_stop(
@@ -42,3 +43,21 @@ async def test_a_thread_that_never_ends_does_not_hold_up_a_stop(
     finally:
         go.set()
         await store.close()
+
+
+async def test_the_end_of_an_attempt_does_not_hide_the_next_one_of_its_run(house: House) -> None:
+    """A run that hops may be claimed again before the end of its first attempt's task is told."""
+    seen: list[bool] = []
+
+    async def agent() -> None: ...
+
+    house.serve(agent)
+    worker = await house.worker(claim=False)
+    run_id = await house.submit("agent")
+    lease = await house.lease(worker)
+    first = worker.take(lease)
+    second = worker.take(lease)
+    first.add_done_callback(lambda _: seen.append(run_id in worker._running))
+    await asyncio.wait({first, second})
+    assert seen == [True]
+    assert not worker.running

@@ -11,7 +11,7 @@ COMMANDS = {
     "show": Entry("perdure.cli.runs.show", "A run: state, waits, and the tree of its effects."),
     "events": Entry("perdure.cli.runs.events", "A run's events as JSON lines."),
     "signal": Entry("perdure.cli.signal", "Send a signal to a run."),
-    "cancel": Entry("perdure.cli.runs.cancel", "Stop runs."),
+    "cancel": Entry("perdure.cli.runs.cancel", "Stop runs, and the runs they started."),
     "resolve": Entry("perdure.cli.runs.resolve", "Answer an effect that nobody is certain about."),
     "redrive": Entry("perdure.cli.runs.redrive", "Let failed or dead runs go on."),
     "export": Entry("perdure.cli.runs.export", "Everything about a run, for perdure replay."),
