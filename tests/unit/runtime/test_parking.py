@@ -18,6 +18,7 @@ from perdure.core.record import Entry, Kind
 from perdure.errors import Parked
 from perdure.runtime import waiting as waiting_module
 from tests.unit.runtime.harness import House, turns, turns_until
+from tests.unit.runtime.test_failures import give_up_when_done
 from tests.unit.runtime.test_replay import Gate
 
 HOUR = timedelta(hours=1)
@@ -244,27 +245,29 @@ async def test_a_signal_told_before_the_journal_is_read_is_not_taken_twice(house
     await task
 
 
-async def test_a_signal_whose_waiter_turned_away_goes_to_the_next(house: House) -> None:
+@pytest.mark.parametrize("when", ["told", "recording"])
+async def test_a_signal_whose_waiter_turned_away_goes_to_the_next(house: House, when: str) -> None:
     """C7: wake-ups are not lost."""
-    waiting = asyncio.Event()
 
     async def agent() -> Any:
         task = asyncio.ensure_future(perdure.wait_for("s"))
         attempt = house.attempt(perdure.current().run_id)
         await turns_until(lambda: attempt.waiting.waiters)
-        waiting.set()
-        waiter = attempt.waiting._waiters[0]
-        waiter.future.add_done_callback(lambda _: task.cancel())
+        poke = attempt.waiting.poke
+        attempt.waiting.told = _nothing  # type: ignore[method-assign]
+        await house.signal(attempt.run_id, "s", "once")
+        if when == "recording":
+            give_up_when_done(house, task)
+        await poke()
+        if when == "told":
+            task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
         return await perdure.wait_for("s")
 
     house.serve(agent, park_after=60)
     await house.worker()
-    run_id = await house.submit("agent")
-    await waiting.wait()
-    await house.signal(run_id, "s", "once")
-    assert await house.result(run_id) == "once"
+    assert await house.run("agent") == "once"
 
 
 async def test_a_wait_times_out(house: House) -> None:
