@@ -233,6 +233,16 @@ async def test_a_redriven_run_goes_on_from_its_journal(store: Store, state: RunS
     assert timedelta(minutes=9) < again.deadline_at - again.now <= timedelta(minutes=10)
 
 
+async def test_a_waiting_run_is_woken_to_look_again(store: Store) -> None:
+    lease = await started(store)
+    waits = (Wait("limit", detail="the journal has 10 entries"),)
+    await settle(store, lease, RunState.WAITING, attempts=2, waits=waits)
+    run = await store.redrive(lease.run_id)
+    assert (run.state, run.attempts, run.waits) == (RunState.QUEUED, 2, [])
+    assert (await statuses(store, run.id))[-1] == ("queued", "redriven")
+    assert (await claim_one(store)).run_id == run.id
+
+
 async def test_only_failed_and_dead_runs_are_redriven(store: Store) -> None:
     lease = await started(store)
     with pytest.raises(Conflict):

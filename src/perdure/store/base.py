@@ -200,8 +200,8 @@ class Store(ABC):
     @abstractmethod
     async def redrive(self, run_id: str) -> Run:
         """A failed or dead run goes on from its journal with fresh attempts and as much time
-        until its deadline as at first; one that had to be alone still has to. Raises NotFound,
-        Conflict."""
+        until its deadline as at first; one that had to be alone still has to. A waiting one is
+        woken to look again (the code, a limit or the world changed). Raises NotFound, Conflict."""
 
     # -- workers and maintenance --------------------------------------------------------------
 

@@ -13,7 +13,7 @@ COMMANDS = {
     "signal": Entry("perdure.cli.signal", "Send a signal to a run."),
     "cancel": Entry("perdure.cli.runs.cancel", "Stop runs, and the runs they started."),
     "resolve": Entry("perdure.cli.runs.resolve", "Answer an effect that nobody is certain about."),
-    "redrive": Entry("perdure.cli.runs.redrive", "Let failed or dead runs go on."),
+    "redrive": Entry("perdure.cli.runs.redrive", "Let failed, dead or waiting runs go on."),
     "export": Entry("perdure.cli.runs.export", "Everything about a run, for perdure replay."),
 }
 

@@ -16,9 +16,10 @@ from perdure.cli import options
 def command(
     run_ids: tuple[str, ...], json_: bool, store: str | None, config_file: Path | None
 ) -> None:
-    """Let failed or dead runs go on.
+    """Let failed, dead or waiting runs go on.
 
-    They do so from their journal, with fresh attempts.
+    Failed and dead ones do so from their journal, with fresh attempts. A waiting one is woken to
+    look again, after its code or a limit was changed.
     """
     from perdure.cli.runs.changing import change
 

@@ -129,6 +129,11 @@ declare
   run perdure.runs := perdure.hold(run_id);
   t timestamptz := perdure.clock();
 begin
+  if run.state = 'waiting' then
+    perform perdure.make_ready(run, '{"reason":"redriven"}');
+    return query select r.* from perdure.runs r where r.id = run_id;
+    return;
+  end if;
   if run.state not in ('failed', 'dead') then
     perform perdure.refuse(run, format('A run that is %s cannot be redriven.', run.state));
   end if;

@@ -84,6 +84,9 @@ def resolve(tx: Transaction, run_id: str, key: bytes, value: bytes | None, who: 
 def redrive(tx: Transaction, run_id: str) -> None:
     """See ``Store.redrive``."""
     run = load(tx, run_id)
+    if run["state"] == RunState.WAITING:
+        make_ready(tx, run, Event.WOKEN, "redriven")
+        return
     advance(RunState(run["state"]), Event.REDRIVEN)
     # A run that killed its workers stays alone: fresh attempts are no reason to risk others.
     tx.run(
