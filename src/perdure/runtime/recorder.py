@@ -26,6 +26,7 @@ _T = TypeVar("_T")
 
 log = logging.getLogger("perdure.recorder")
 
+HALVED = 64  # rows that are written in two statements, so that the work between them overlaps
 MAX_ROWS = 2000  # one statement's rows; more wait for the next
 MAX_BYTES = 8 * 1024 * 1024  # one statement's values
 RETRY_DELAYS = (0.05, 0.1, 0.25, 0.5, 1.0)  # seconds; the last one repeats
@@ -64,6 +65,7 @@ class Recorder:
         self._rows: list[_Pending] = []
         self._settlements: list[tuple[Settlement, asyncio.Future[Settled]]] = []
         self._messages: dict[str, list[tuple[bytes, bytes, bytes]]] = {}
+        self._written: list[_Pending] = []  # durable, and those who wait for it not told yet
         self._task: asyncio.Task[None] | None = None
 
     def append(self, writer: Writer, record: Record) -> asyncio.Future[None]:
@@ -99,25 +101,42 @@ class Recorder:
 
     async def _flush(self) -> None:
         try:
-            while self._rows or self._settlements:
-                # One turn of the loop, so that agents woken by the last batch join this one.
-                await asyncio.sleep(0)
-                rows = self._take_rows()
+            while self._rows or self._settlements or self._written:
+                if self._rows and self._written:
+                    # What came meanwhile goes out first: the agents whose rows were written work
+                    # while it is in flight.
+                    self._tell_soon()
+                    rows = self._take_rows(MAX_ROWS)
+                else:
+                    self._tell_soon()
+                    # A few turns of the loop, so that these agents' next rows join this batch. Half
+                    # of many are left for the next, from where on the halves take turns.
+                    await asyncio.sleep(0)
+                    await asyncio.sleep(0)
+                    waiting = len(self._rows)
+                    rows = self._take_rows(waiting // 2 if waiting > HALVED else MAX_ROWS)
                 settlements: list[tuple[Settlement, asyncio.Future[Settled]]] = []
                 if not self._rows:  # of no run that ends a row is left behind
                     settlements, self._settlements = self._settlements, []
                 if rows:
                     await self._write(rows)
                 if settlements:
+                    self._tell_soon()
                     await self._settle(settlements)
         finally:
             self._task = None
 
-    def _take_rows(self) -> list[_Pending]:
+    def _tell_soon(self) -> None:
+        """Let those go on whose rows are durable, in the loop's next turn."""
+        if self._written:
+            written, self._written = self._written, []
+            asyncio.get_running_loop().call_soon(_tell, written)
+
+    def _take_rows(self, most: int) -> list[_Pending]:
         size = 0
         for i, pending in enumerate(self._rows):
             size += len(pending.record.value or b"")
-            if i == MAX_ROWS or (size > MAX_BYTES and i > 0):
+            if i == most or (size > MAX_BYTES and i > 0):
                 taken, self._rows = self._rows[:i], self._rows[i:]
                 return taken
         taken, self._rows = self._rows, []
@@ -157,9 +176,7 @@ class Recorder:
                 break
             batch = self._refused(batch, rows, {(r.run_id, r.seq): r for r in refusals})
         crash.reach(crash.Point.AFTER_COMMIT)
-        for pending in batch:
-            if pending.future is not None and not pending.future.done():
-                pending.future.set_result(None)
+        self._written += batch
 
     def _refused(
         self,
@@ -221,3 +238,9 @@ class Recorder:
                 if tries and self._on_trouble:
                     self._on_trouble(False)
                 return answer
+
+
+def _tell(written: list[_Pending]) -> None:
+    for pending in written:
+        if pending.future is not None and not pending.future.done():
+            pending.future.set_result(None)
