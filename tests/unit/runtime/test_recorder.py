@@ -74,6 +74,40 @@ async def test_rows_of_a_run_are_written_in_order_and_settled_last(house: House)
     await recorder.drained()
 
 
+async def test_agents_work_while_the_other_half_is_in_flight(house: House) -> None:
+    """Many rows go out in halves; from there on each statement carries what those added whose
+    rows were in the one before, and no statement waits for them."""
+    sizes: list[int] = []
+    idle: list[int] = []
+    record = house.store.record
+
+    async def counted(rows: Sequence[LogRow]) -> list[Refusal]:
+        sizes.append(len(rows))
+        refusals = await record(rows)
+        # What was added meanwhile is what the next statement carries, at once.
+        idle.append(0 if recorder._rows else 1)
+        return refusals
+
+    house.store.record = counted  # type: ignore[method-assign]
+    recorder = Recorder(house.store)
+    writing = await writers(house, 10)
+
+    async def write(writer: Writer, first: int) -> None:
+        for n in range(20):
+            await asyncio.gather(
+                *[recorder.append(writer, row(f"{first + n} {i}")) for i in range(10)]
+            )
+
+    await asyncio.gather(*[write(writer, 100 * i) for i, writer in enumerate(writing)])
+    assert sum(sizes) == 2000
+    assert sizes[0] == 50
+    # The very last ones have nothing behind them.
+    assert sum(idle) <= 3, (sizes, idle)
+    for i, writer in enumerate(writing):
+        assert len(await names(house, writer)) == 200, i
+    await recorder.drained()
+
+
 async def test_few_statements_carry_many_rows(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
