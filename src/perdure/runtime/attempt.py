@@ -65,6 +65,9 @@ class Attempt:
     """Implements what places and tickets need; ``perform`` runs it."""
 
     def __init__(self, lease: Lease, agent: Agent, runtime: Runtime) -> None:
+        if lease.deadline_at is None and agent.policy.timeout is not None:
+            # Whoever started the run had not the agent's code at hand.
+            lease.deadline_at = lease.created_at + agent.policy.timeout
         self.lease = lease
         self.agent = agent
         self.agent_name = agent.name

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+import perdure
 from perdure import step
 from tests.unit.runtime.harness import House
 
@@ -74,3 +77,16 @@ async def test_a_diverged_run_goes_on_when_the_old_code_is_back(house: House) ->
     await house.store.redrive(run_id)
     assert await house.result(run_id) == "old"
     assert house.did == {"old": 1, "last": 2}
+
+
+async def test_a_run_started_without_the_agents_code_has_the_agents_deadline(house: House) -> None:
+    async def agent() -> None:
+        await perdure.wait_for("never")
+
+    house.serve(agent, timeout=timedelta(hours=1), park_after=0)
+    await house.worker()
+    run_id = await house.submit("agent")  # knows nothing of the policy
+    await house.parked(run_id, "signal")
+    await house.pass_time(timedelta(hours=2))
+    run = await house.until(run_id)
+    assert (run.state, run.error and run.error["code"]) == ("failed", "run_timeout")
