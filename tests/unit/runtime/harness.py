@@ -86,12 +86,12 @@ class House:
         return worker
 
     async def stop(self, worker: Worker) -> None:
-        self.workers.remove(worker)
         await asyncio.wait_for(worker.stop(), PATIENCE)
+        self.workers.remove(worker)
 
     async def drain(self, worker: Worker) -> None:
-        self.workers.remove(worker)
         await asyncio.wait_for(worker.drain(), PATIENCE)
+        self.workers.remove(worker)
 
     async def crash(self, worker: Worker) -> None:
         """As if its process was killed: first its runs are taken, so that it writes nothing more,

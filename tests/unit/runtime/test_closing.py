@@ -468,12 +468,15 @@ async def test_a_stream_nobody_waits_for_is_recorded_before_the_run_ends(house: 
         left.set()
         return "done"
 
+    async def another() -> None: ...
+
     house.serve(agent)
+    house.serve(another)
     await house.worker()
     run_id = await house.submit("agent")
     await left.wait()
     await house.until_entries(run_id, 2)
-    await turns()
+    await house.run("another")  # enough time to settle both
     assert (await house.store.get(run_id)).state.value == "running"
     go_on.set()
     assert await house.result(run_id) == "done"
