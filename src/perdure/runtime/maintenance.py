@@ -19,6 +19,7 @@ LEAD = timedelta(seconds=9)  # another worker takes over after this long
 RENEW = timedelta(seconds=3)
 BATCH = 1000
 REAP_EVERY = 2  # rounds: a lease is longer than that anyway
+LOOK_EVERY = 5  # rounds between two looks at timers none of which was due: a hint may be lost
 
 
 class Maintenance:
@@ -29,6 +30,8 @@ class Maintenance:
         self._worker = worker
         self._told = asyncio.Event()
         self._rounds = 0
+        self._due: float | None = 0.0  # of the loop's clock, when the next timer is; None: none is
+        self._looked = 0  # rounds since timers were looked at
         self.leading = False
 
     async def run(self) -> None:
@@ -36,9 +39,12 @@ class Maintenance:
         try:
             while True:
                 pause = RENEW
+                told = self._told.is_set()
+                self._told.clear()
                 try:
-                    pause = await self.round()
+                    pause = await self.round(told=told)
                 except StoreUnavailable as error:
+                    self._due = 0.0
                     log.warning("The store does not answer; timers wait for it: %s", error)
                 try:
                     # Not wait_for: in Python 3.11 it forgets a cancellation that comes just then.
@@ -46,21 +52,31 @@ class Maintenance:
                         await self._told.wait()
                 except TimeoutError:
                     pass
-                self._told.clear()
         finally:
             undo()
 
-    async def round(self) -> timedelta:
-        """One look at what is due. Returns how long to sleep at most."""
+    async def round(self, *, told: bool = True) -> timedelta:
+        """One look at what is due. ``told``: of an earlier timer than was known. Returns how long
+        to sleep at most."""
         self.leading = await self._store.lead(self._worker, LEAD)
         if not self.leading:
+            self._due = 0.0  # whoever leads may set timers
             return RENEW
         if self._rounds % REAP_EVERY == 0:
             reaped = await self._store.reap()
             if reaped:
                 log.warning("%d runs were taken from workers that fell silent", reaped)
         self._rounds += 1
-        woken = await self._store.wake_due(BATCH)
-        if woken.count == BATCH:
-            return timedelta(0)
-        return RENEW if woken.next_in is None else max(min(woken.next_in, RENEW), timedelta(0))
+        clock = asyncio.get_running_loop().time
+        self._looked += 1
+        if told or self._looked >= LOOK_EVERY or (self._due is not None and self._due <= clock()):
+            woken = await self._store.wake_due(BATCH)
+            self._looked = 0
+            self._due = None
+            if woken.count == BATCH:
+                self._due = 0.0
+            elif woken.next_in is not None:
+                self._due = clock() + woken.next_in.total_seconds()
+        if self._due is None:
+            return RENEW
+        return min(timedelta(seconds=max(self._due - clock(), 0.0)), RENEW)

@@ -32,7 +32,7 @@ from perdure.store.rows import AgentInfo, Lease, WorkerInfo
 log = logging.getLogger("perdure.worker")
 
 STOP = timedelta(seconds=2)  # how long ``stop`` waits for what it cancelled
-POLL = timedelta(seconds=5)  # claims are told; this only covers a lost wake-up
+POLL = timedelta(seconds=15)  # claims are told; this only covers a lost wake-up
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ async def reap(
     members: Sequence[dict[str, Any]],
     mine: Sequence[FileMembership],
 ) -> int:
-    """Orphan the runs of late members and of strangers; returns how many runs."""
+    """Orphan the runs of late members; returns how many runs."""
     own = {membership.worker.id for membership in mine if membership.holds}
     # After this process itself stood still, everyone seems late, until they had time to beat.
     blind = any(membership.thawed for membership in mine)
@@ -41,7 +41,7 @@ async def reap(
             if handle is not None:
                 os.close(handle)
     await asyncio.to_thread(_sweep, places, clock, {str(member["id"]) for member in members})
-    return count + await writer.write(upkeep.release_strangers)
+    return count
 
 
 async def _release(writer: Writer, places: Places, worker: str, *, gone: bool) -> int:

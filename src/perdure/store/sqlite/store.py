@@ -221,8 +221,13 @@ class SqliteStore(Store):
 
     async def reap(self) -> int:
         members = await self._readers.read(upkeep.members)
-        await self._writer.write(upkeep.forget_keys)
-        return await reap(self._writer, self._places, self._clock, members, self._memberships)
+        strangers, keys = await self._readers.read(lambda link: upkeep.chores(link, self._clock()))
+        if keys:
+            await self._writer.write(upkeep.forget_keys)
+        count = await reap(self._writer, self._places, self._clock, members, self._memberships)
+        if strangers:
+            count += await self._writer.write(upkeep.release_strangers)
+        return count
 
     async def wake_due(self, limit: int = 1000) -> Woken:
         return await self._writer.write(lambda tx: upkeep.wake_due(tx, limit))

@@ -71,14 +71,26 @@ def _orphan(tx: Transaction, run: Row, *, died: bool, gone: bool) -> None:
     tx.tell("work", run["queue"])
 
 
+_STRANGERS = (
+    "SELECT worker FROM runs WHERE worker IS NOT NULL"
+    " UNION SELECT reserved_by FROM runs WHERE reserved_by IS NOT NULL"
+    " EXCEPT SELECT id FROM workers"
+)
+
+
 def release_strangers(tx: Transaction) -> int:
     """Orphan what is leased to, or kept for, workers that are no members (any more)."""
-    strangers = tx.all(
-        "SELECT worker FROM runs WHERE worker IS NOT NULL"
-        " UNION SELECT reserved_by FROM runs WHERE reserved_by IS NOT NULL"
-        " EXCEPT SELECT id FROM workers"
-    )
-    return sum(release(tx, worker, died=True, gone=False) for (worker,) in strangers)
+    return sum(release(tx, worker, died=True, gone=False) for (worker,) in tx.all(_STRANGERS))
+
+
+def chores(link: sqlite3.Connection, now: int) -> tuple[bool, bool]:
+    """Whether there are strangers to release and keys to forget. Mostly not, and a write, even of
+    nothing, costs an idle database more than a look."""
+    strangers, keys = link.execute(
+        f"SELECT EXISTS ({_STRANGERS}), EXISTS (SELECT 1 FROM idempotency WHERE expires_at <= ?)",
+        (now,),
+    ).fetchone()
+    return bool(strangers), bool(keys)
 
 
 def forget_keys(tx: Transaction) -> None:
