@@ -573,13 +573,13 @@ class Attempt:
         self._timers.append(self.loop.call_later(delay.total_seconds(), call))
 
     def over(self) -> None:
-        """Nothing is left to do: let go of timers and tasks. Its own task leads back here, and
+        """Nothing is left to do: let go of timers and tasks, and of all that leads back here, which
         would leave it to the garbage collector."""
-        self.task = None
         for timer in self._timers:
             timer.cancel()
         if self._closer is not None:
             self._closer.cancel()
+        self.task = self._closer = self._waiting = None
 
     def hop(self, *, within: timedelta | None = None) -> None:
         """End between two effects, to go on elsewhere. Before the first live effect was tried
@@ -655,8 +655,10 @@ class Attempt:
 
     async def _interrupt_threads(self) -> None:
         await self.until_thread_may_go()
-        self.waiting.interrupt()
-        self.crossing.interrupt()
+        if self._waiting is not None:
+            self._waiting.interrupt()
+        if self._crossing is not None:
+            self._crossing.interrupt()
 
     # -- performing ---------------------------------------------------------------------------
 

@@ -56,6 +56,7 @@ async def execute(attempt: Attempt) -> Ended | None:
     try:
         outcome = await _perform(attempt)
         settlement = await _settlement(attempt, outcome)
+        _let_go(outcome.error)
     finally:
         if deadline is not None:
             deadline.cancel()
@@ -75,6 +76,17 @@ async def execute(attempt: Attempt) -> Ended | None:
     if settled.state != settlement.state:
         return Ended(settled.state)  # a signal or cancel was there already
     return Ended(settled.state, settlement.result, settlement.error)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Its tracebacks lead to the frames that hold it and all that the attempt had: without them
+    that is freed now, and not when the garbage collector comes by."""
+    errors = [error]
+    while errors:
+        one = errors.pop()
+        if one is not None and one.__traceback__ is not None:
+            one.__traceback__ = None
+            errors += [one.__cause__, one.__context__]
 
 
 def _arm_deadline(attempt: Attempt) -> asyncio.TimerHandle | None:
