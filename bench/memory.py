@@ -1,6 +1,7 @@
 """What runs cost a worker process: in flight, and parked.
 
-An idle worker has executed a few runs already, so that what Python keeps for good is not counted.
+A worker that is measured has executed runs already, and parked half as many as are then added, so
+that what Python keeps for good is not counted.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from perdure.core.run import RunState
 from perdure.store import Store
 
 IN_FLIGHT_MB = 150.0
-PARKED_MB = 10.0  # "none": what the same worker varies by between two measurements
+PARKED_MB = 5.0  # "none": half a kilobyte a run is what measurements vary by
 STEPS = 3
 
 
@@ -40,9 +41,10 @@ async def parked(scene: Scene, kind: Kind, runs: int) -> float:
         with worker(url) as process:
             await process.ready()
             await _warm(store)
-            await _park(store, 200)
+            # Until here the worker's memory grows to what so many claims at a time need.
+            await _park(store, runs // 2)
             idle = await _settled(process)
-            await _park(store, 200 + runs)
+            await _park(store, runs // 2 + runs)
             return await _settled(process) - idle
 
 

@@ -11,6 +11,7 @@ from perdure.store import Store
 from perdure.store.rows import Filter, NewRun, Run
 
 CHUNK = 1000  # runs that are enqueued with one call
+CALLS = 2  # calls under way at a time: one is prepared while the other is carried out
 
 
 def new(agent: str, value: object, *, watch: bool = False) -> NewRun:
@@ -20,8 +21,13 @@ def new(agent: str, value: object, *, watch: bool = False) -> NewRun:
 
 async def enqueue(store: Store, runs: list[NewRun]) -> None:
     """Add runs, many at a time."""
-    for start in range(0, len(runs), CHUNK):
-        await store.enqueue(runs[start : start + CHUNK])
+    chunks = iter([runs[start : start + CHUNK] for start in range(0, len(runs), CHUNK)])
+
+    async def lane() -> None:
+        for chunk in chunks:
+            await store.enqueue(chunk)
+
+    await asyncio.gather(*[lane() for _ in range(CALLS)])
 
 
 async def finished(store: Store, run: NewRun, *, within: float = 30.0) -> Run:
