@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from perdure.core.retry import RetryPolicy as RetryPolicy
     from perdure.errors import NotDone as NotDone
     from perdure.errors import PerdureError as PerdureError
-    from perdure.runtime.effects import idempotent as idempotent
-    from perdure.runtime.effects import once as once
-    from perdure.runtime.effects import reads as reads
+    from perdure.runtime.declared import idempotent as idempotent
+    from perdure.runtime.declared import once as once
+    from perdure.runtime.declared import reads as reads
     from perdure.runtime.effects import step as step
     from perdure.runtime.effects import tool as tool
     from perdure.runtime.verbs import current as current
@@ -40,11 +40,11 @@ _PUBLIC = {
     "current": "perdure.runtime.verbs",
     "emit": "perdure.runtime.verbs",
     "idempotency_key": "perdure.runtime.verbs",
-    "idempotent": "perdure.runtime.effects",
+    "idempotent": "perdure.runtime.declared",
     "in_run": "perdure.runtime.verbs",
     "now": "perdure.runtime.verbs",
-    "once": "perdure.runtime.effects",
-    "reads": "perdure.runtime.effects",
+    "once": "perdure.runtime.declared",
+    "reads": "perdure.runtime.declared",
     "sleep": "perdure.runtime.verbs",
     "step": "perdure.runtime.effects",
     "tool": "perdure.runtime.effects",

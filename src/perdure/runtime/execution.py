@@ -23,7 +23,8 @@ from perdure.errors import (
     RunFailed,
     RunTimeout,
 )
-from perdure.runtime.attempt import Attempt, Ending
+from perdure.runtime.attempt import Attempt
+from perdure.runtime.closing import Ending
 from perdure.runtime.policy import retry_after
 from perdure.store.rows import Settlement, Wait
 
@@ -61,7 +62,7 @@ async def execute(attempt: Attempt) -> Ended | None:
         if deadline is not None:
             deadline.cancel()
         attempt.over()
-    if attempt.closing is Ending.LOST or settlement is None:
+    if attempt.closing.ending is Ending.LOST or settlement is None:
         return None
     try:
         settled = await attempt.runtime.recorder.settle(settlement)
@@ -96,7 +97,7 @@ def _arm_deadline(attempt: Attempt) -> asyncio.TimerHandle | None:
     left = (lease.deadline_at - lease.now).total_seconds()
     error = RunTimeout(f"The run's deadline {lease.deadline_at.isoformat()} passed.")
     return attempt.loop.call_later(
-        max(left, 0), lambda: attempt.close(Ending.FAIL, error=error, within=timedelta(0))
+        max(left, 0), lambda: attempt.closing.close(Ending.FAIL, error=error, within=timedelta(0))
     )
 
 
@@ -110,10 +111,10 @@ async def _perform(attempt: Attempt) -> Outcome:
         await attempt.load()
         value = await attempt.decode_input()
         result = await attempt.call(value)
-        await attempt.finish()
+        await attempt.closing.finish()
         return Outcome(result)
     except asyncio.CancelledError as error:
-        if attempt.cancelling or attempt.closing is not None:
+        if attempt.closing.cancelling or attempt.closing.ending is not None:
             _uncancel()
         elif cast("asyncio.Task[Any]", asyncio.current_task()).cancelling():
             raise  # the worker itself is being stopped at once
@@ -124,7 +125,7 @@ async def _perform(attempt: Attempt) -> Outcome:
     except BaseException as error:
         # Libraries have such errors of their own, and sys.exit() ends a run, not the worker.
         outcome = Outcome(error=error)
-    await attempt.finish(failed=True)
+    await attempt.closing.finish(failed=True)
     return outcome
 
 
@@ -136,7 +137,7 @@ def _uncancel() -> None:
 
 async def _settlement(attempt: Attempt, outcome: Outcome) -> Settlement | None:
     """What the attempt's end means for its run."""
-    closing = attempt.closing
+    closing = attempt.closing.ending
     if closing is Ending.LOST:
         return None
     if outcome.error is None and closing in (None, Ending.PARK, Ending.HOP):
@@ -145,30 +146,30 @@ async def _settlement(attempt: Attempt, outcome: Outcome) -> Settlement | None:
         except PerdureError as error:
             return _failure(attempt, error)
         return _settle(attempt, RunState.SUCCEEDED, result=result)
-    if attempt.cancelling or isinstance(outcome.error, RunCancelled):
+    if attempt.closing.cancelling or isinstance(outcome.error, RunCancelled):
         cancelled = RunCancelled("The run was cancelled.")
         return _settle(attempt, RunState.CANCELLED, error=cancelled)
     if closing is Ending.PARK:
         return _park(attempt)
     if closing is Ending.HOP:
         return _hop(attempt)
-    error_out = attempt.error if closing is Ending.FAIL and attempt.error else outcome.error
-    assert error_out is not None
-    return _failure(attempt, error_out)
+    failure = (attempt.closing.error if closing is Ending.FAIL else None) or outcome.error
+    assert failure is not None
+    return _failure(attempt, failure)
 
 
 def _park(attempt: Attempt) -> Settlement:
     now = attempt.now()
-    until = [wait.until for wait in attempt.waits if wait.until is not None]
+    until = [wait.until for wait in attempt.closing.waits if wait.until is not None]
     wake_in = max(min(until) - now, timedelta(0)) if until else None
     if attempt.lease.deadline_at is not None:
         left = max(attempt.lease.deadline_at - now, timedelta(0))
         wake_in = left if wake_in is None else min(wake_in, left)
-    return _settle(attempt, RunState.WAITING, waits=attempt.waits, wake_in=wake_in)
+    return _settle(attempt, RunState.WAITING, waits=attempt.closing.waits, wake_in=wake_in)
 
 
 def _hop(attempt: Attempt) -> Settlement:
-    if attempt.added:
+    if attempt.pen.added:
         return _settle(attempt, RunState.QUEUED, reason="hop")
     # C6: an attempt that adds nothing would hop for ever.
     error = RunDead("The attempt ended before it could add anything: its first step needs longer "
@@ -224,7 +225,7 @@ def _settle(
     )
     return Settlement(
         attempt.run_id,
-        attempt.epoch,
+        attempt.lease.epoch,
         state,
         attempts=attempt.lease.attempts if attempts is None else attempts,
         result=result,

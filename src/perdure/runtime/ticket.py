@@ -120,7 +120,7 @@ class Live:
     async def intent(self, value: bytes) -> None:
         """Write down, durably, that it may happen from now on."""
         crash.reach(crash.Point.BEFORE_INTENT)
-        await self._attempt.append(self.record(EntryState.INTENT, value))
+        await self._attempt.pen.append(self.record(EntryState.INTENT, value))
         crash.reach(crash.Point.AFTER_INTENT)
 
     def done(
@@ -141,11 +141,11 @@ class Live:
         self._closed = True
         self._flush_deltas()
         attempt = self._attempt
-        if attempt.cutting:
+        if attempt.closing.cutting:
             attempt.ended(self)
             return
         # The agent's next effect in this branch must not get ahead of this row.
-        self.place.barrier = attempt.append(self.record(EntryState.ABANDONED, None))
+        self.place.barrier = attempt.pen.append(self.record(EntryState.ABANDONED, None))
         attempt.ended(self)
         attempt.journal.delivered(self.place.scope, self.place.path, self.key)
 
@@ -163,7 +163,7 @@ class Live:
             return
         self._closed = True
         attempt, place = self._attempt, self.place
-        place.barrier = attempt.append(self.record(EntryState.VOID, None))
+        place.barrier = attempt.pen.append(self.record(EntryState.VOID, None))
         attempt.journal.withdrawn(
             place.scope, place.path, self.kind, self.name, self.digest, self._match.occurrence
         )
@@ -173,7 +173,7 @@ class Live:
         """Its attempt ends while its body waits: it is begun anew by the next one, which is no
         repetition after a crash."""
         if not self._closed:
-            self._attempt.append_quietly(self.record(EntryState.VOID, None))
+            self._attempt.pen.append_quietly(self.record(EntryState.VOID, None))
 
     def delta(self, data: bytes) -> None:
         self._deltas.append(data)
@@ -184,7 +184,7 @@ class Live:
             self._timer = self._attempt.loop.call_later(DELTA_SECONDS, self._flush_deltas)
 
     def warning(self, code: str, message: str) -> None:
-        self._attempt.warn(code, message, key=self.key)
+        self._attempt.pen.warn(code, message, key=self.key)
 
     def _flush_deltas(self) -> None:
         if self._timer is not None:
@@ -193,7 +193,7 @@ class Live:
         if self._deltas:
             data = b"[" + b",".join(self._deltas) + b"]"
             self._deltas, self._deltas_size = [], 0
-            self._attempt.append_quietly(
+            self._attempt.pen.append_quietly(
                 Record(RecordType.DELTA, key=self.key, kind=self.kind, name=self.name, value=data)
             )
 
@@ -207,17 +207,17 @@ class Live:
                 self._flush_deltas()
             if len(value) > MAX_INLINE:
                 value = await attempt.put_blob(value)
-            tip = attempt.chain(request) if request else None
+            tip = attempt.pen.chain(request) if request and attempt.policy.requests else None
             try:
-                await attempt.commit(self.record(state, value, tip))
+                await attempt.pen.commit(self.record(state, value, tip))
             except asyncio.CancelledError:
                 # The agent turned away while its answer was being written (F3): the last row of
                 # a key counts. Anything else would answer a replay faster than the first time.
-                if not attempt.cutting:
+                if not attempt.closing.cutting:
                     # With its value, so that it is not done again by a replay that is more patient.
                     keep = state == EntryState.DONE and self.kind in _WORK
                     abandoned = self.record(EntryState.ABANDONED, value if keep else None)
-                    self.place.barrier = attempt.append(abandoned)
+                    self.place.barrier = attempt.pen.append(abandoned)
                     attempt.journal.delivered(self.place.scope, self.place.path, self.key)
                 raise
         finally:

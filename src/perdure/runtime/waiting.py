@@ -175,8 +175,8 @@ class Waiting:
         attempt = self._attempt
         waiters = [w for w in self._waiters if not w.future.done()]
         return (
-            attempt.closing is None
-            and not attempt.cancelling
+            attempt.closing.ending is None
+            and not attempt.closing.cancelling
             and not attempt.open_effects
             and len(waiters) == len(self._waiters)
             and any(w.long for w in waiters)
@@ -184,16 +184,16 @@ class Waiting:
         )
 
     def _park(self) -> None:
-        from perdure.runtime.attempt import Ending
+        from perdure.runtime.closing import Ending
 
         self._checking = False
         waits = tuple(wait for waiter in self._waiters for wait in waiter.waits)
-        self._attempt.close(Ending.PARK, waits=waits)
+        self._attempt.closing.close(Ending.PARK, waits=waits)
 
     def _all_tasks_wait(self) -> bool:
         """Whether the agent's tasks provably await nothing but waits."""
         attempt = self._attempt
-        if attempt.task is None:
+        if attempt.closing.task is None:
             return False
         waiting = {w.task for w in self._waiters if w.task is not None}
         seen: set[asyncio.Future[Any]] = set()
@@ -209,7 +209,7 @@ class Waiting:
                 return all(waits(child) for child in children)
             return isinstance(future, asyncio.Task) and waits(getattr(future, "_fut_waiter", None))
 
-        return all(waits(task) for task in (attempt.task, *attempt.tasks))
+        return all(waits(task) for task in (attempt.closing.task, *attempt.tasks))
 
     async def _hold(
         self,
@@ -232,7 +232,7 @@ class Waiting:
             )
         self._waiters.append(waiter)
         attempt.suspend(ticket)
-        if foreign and attempt.cutting:
+        if foreign and attempt.closing.cutting:
             self.interrupt()
         self.consider()
         try:
@@ -246,7 +246,7 @@ class Waiting:
             self._waiters.remove(waiter)
             for timer in timers:
                 timer.cancel()
-        if attempt.closing is not None:
+        if attempt.closing.ending is not None:
             await attempt.block(foreign, ticket.place)
         attempt.resume(ticket)
         return found

@@ -21,6 +21,7 @@ from perdure.core import crash
 from perdure.errors import NotFound, StoreUnavailable
 from perdure.runtime.agent import Agent
 from perdure.runtime.attempt import Attempt
+from perdure.runtime.closing import Ending
 from perdure.runtime.execution import Ended, execute
 from perdure.runtime.maintenance import Maintenance
 from perdure.runtime.recorder import RETRY_DELAYS
@@ -143,7 +144,7 @@ class Worker:
         self._wake.set()
         crash.reach(crash.Point.DURING_DRAIN)
         for attempt in list(self._running.values()):
-            attempt.hop(within=self.settings.drain)
+            attempt.closing.hop(within=self.settings.drain)
         if self._tasks:
             # Unwinding and settling come on top of the time that effects in flight were given.
             await asyncio.wait(
@@ -155,7 +156,8 @@ class Worker:
         """End at once: what is leased goes back and is executed again from its journal."""
         self.draining = True
         for attempt in self._running.values():
-            attempt.lost()  # so that its unwinding is not taken for the agent's own doing (F3)
+            # So that its unwinding is not taken for the agent's own doing (F3).
+            attempt.closing.close(Ending.LOST)
         for task in (*self._loops, *self._tasks.values()):
             task.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
@@ -239,7 +241,7 @@ class Worker:
             self.on_begin(attempt)
         timer: asyncio.TimerHandle | None = None
         if self.settings.max_attempt is not None:
-            timer = loop.call_later(self.settings.max_attempt.total_seconds(), attempt.hop)
+            timer = loop.call_later(self.settings.max_attempt.total_seconds(), attempt.closing.hop)
 
         def ended(task: asyncio.Task[Ended | None]) -> None:
             if timer is not None:
@@ -280,7 +282,7 @@ class Worker:
         try:
             run = await self.store.get(attempt.run_id, payloads=False)
             if run.cancel_requested:
-                attempt.cancel()
+                attempt.closing.cancel()
             await attempt.waiting.told()
         except StoreUnavailable:
             pass  # after reconnecting everyone is told again ("*")

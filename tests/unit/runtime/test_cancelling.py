@@ -206,7 +206,7 @@ async def test_a_sync_agent_is_told_at_its_next_boundary_and_may_clean_up(house:
         assert await asyncio.to_thread(started.wait, 10)
         await house.store.cancel(run_id)
         attempt = house.attempt(run_id)
-        await turns_until(lambda attempt=attempt: attempt.cancelling)  # type: ignore[misc]
+        await turns_until(lambda attempt=attempt: attempt.closing.cancelling)  # type: ignore[misc]
         go_on.set()
         assert (await house.until(run_id)).state.value == "cancelled"
         assert house.did == {"cleanup": 1, "cleanup too": 1}, name
@@ -273,9 +273,9 @@ async def test_a_cancel_while_parking_is_final(house: House) -> None:
     run_id = await house.submit("agent")
     await started.wait()
     attempt = house.attempt(run_id)
-    attempt.hop()
+    attempt.closing.hop()
     await house.store.cancel(run_id)
-    await turns_until(lambda: attempt.cancelling)
+    await turns_until(lambda: attempt.closing.cancelling)
     go_on.set()
     assert (await house.until(run_id)).state.value == "cancelled"
     assert house.did == {}
@@ -292,7 +292,7 @@ async def test_a_cancel_that_comes_before_the_agent_began(house: House) -> None:
     run_id = await house.submit("agent")
     lease = await house.lease(worker)
     task = worker.take(lease)
-    house.attempt(run_id).cancel()
+    house.attempt(run_id).closing.cancel()
     await task
     assert (await house.until(run_id)).state.value == "cancelled"
     assert house.did == {}
@@ -300,7 +300,7 @@ async def test_a_cancel_that_comes_before_the_agent_began(house: House) -> None:
 
 async def test_a_close_that_comes_before_the_agent_began(house: House) -> None:
     """C2: closing must not pass by an agent that is only about to start."""
-    from perdure.runtime.attempt import Ending
+    from perdure.runtime.closing import Ending
 
     async def agent() -> Any:
         house.did["agent"] += 1
@@ -310,7 +310,7 @@ async def test_a_close_that_comes_before_the_agent_began(house: House) -> None:
     worker = await house.worker(claim=False)
     run_id = await house.submit("agent")
     task = worker.take(await house.lease(worker))
-    house.attempt(run_id).close(Ending.LOST)
+    house.attempt(run_id).closing.close(Ending.LOST)
     assert await task is None
     assert house.did == {}
 
@@ -331,6 +331,6 @@ async def test_cancelling_does_not_wait_for_a_park_that_hangs(house: House) -> N
     await house.worker()
     run_id = await house.submit("agent")
     await started.wait()
-    house.attempt(run_id).hop()
+    house.attempt(run_id).closing.hop()
     await house.store.cancel(run_id)
     assert (await house.until(run_id)).state.value == "cancelled"

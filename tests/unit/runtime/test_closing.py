@@ -11,7 +11,7 @@ import perdure
 from perdure import Limits, RetryPolicy, step
 from perdure.core.ports import boundary
 from perdure.core.record import Kind
-from perdure.runtime.attempt import Ending
+from perdure.runtime.closing import Ending
 from tests.unit.runtime.harness import AT_ONCE, House, payload, turns, turns_until
 from tests.unit.runtime.test_replay import model
 
@@ -25,7 +25,7 @@ async def test_an_attempt_hops_between_two_effects(house: House) -> None:
     async def work(n: int) -> int:
         house.did[str(n)] += 1
         if n < 3:
-            house.attempt(perdure.current().run_id).hop()
+            house.attempt(perdure.current().run_id).closing.hop()
         return n
 
     async def agent() -> list[int]:
@@ -49,7 +49,7 @@ async def test_the_first_live_effect_is_always_tried(house: House) -> None:
         return n
 
     async def agent() -> list[int]:
-        house.attempt(perdure.current().run_id).hop()
+        house.attempt(perdure.current().run_id).closing.hop()
         return [await work(n) for n in range(3)]
 
     house.serve(agent)
@@ -69,7 +69,7 @@ async def test_max_attempt_makes_an_attempt_hop(house: House) -> None:
     async def work(n: int) -> int:
         if n == 0:
             attempt = house.attempt(perdure.current().run_id)
-            await turns_until(lambda: attempt.closing)
+            await turns_until(lambda: attempt.closing.ending)
             hopped.set()
         return n
 
@@ -103,7 +103,7 @@ async def test_an_attempt_that_added_nothing_counts_as_a_failure(house: House) -
     for failures in (1, 2):
         await started.wait()
         started.clear()
-        house.attempt(run_id).close(Ending.HOP, within=timedelta(0))
+        house.attempt(run_id).closing.close(Ending.HOP, within=timedelta(0))
         run = await house.when(run_id, lambda r, n=failures: r.attempts == n)  # type: ignore[misc]
         if failures == 1:
             assert run.state.value == "waiting"
@@ -165,7 +165,7 @@ async def test_a_drain_is_over_when_its_time_is(house: House) -> None:
     worker = await house.worker(drain=timedelta(seconds=0.05))
     run_id = await house.submit("agent")
     await started.wait()
-    house.attempt(run_id).hop()
+    house.attempt(run_id).closing.hop()
     await asyncio.wait_for(house.drain(worker), 3)
     run = await house.store.get(run_id)
     assert run.attempts == 1
@@ -240,7 +240,7 @@ async def test_a_timeout_of_the_agents_own_does_not_mistake_our_cancelling(house
     async def work(n: int) -> int:
         house.did[str(n)] += 1
         if n == 0:
-            house.attempt(perdure.current().run_id).hop()
+            house.attempt(perdure.current().run_id).closing.hop()
         return n
 
     async def agent() -> list[int]:
@@ -307,7 +307,7 @@ async def test_a_deadline_bounds_what_a_park_waits_for(house: House) -> None:
     await house.worker()
     run_id = await house.submit("agent", timeout=timedelta(seconds=0.2))
     await started.wait()
-    house.attempt(run_id).hop()
+    house.attempt(run_id).closing.hop()
     run = await house.until(run_id)
     assert (run.error or {})["code"] == "run_timeout"
 
@@ -364,7 +364,7 @@ async def test_the_loop_guard_counts_over_attempts(house: House) -> None:
 
     @perdure.tool
     async def search(n: int) -> None:
-        house.attempt(perdure.current().run_id).hop()
+        house.attempt(perdure.current().run_id).closing.hop()
 
     async def agent() -> None:
         for n in range(10):

@@ -395,7 +395,7 @@ async def test_a_branch_that_works_keeps_the_run_from_parking(house: House) -> N
     await turns_until(lambda: attempt.waiting.waiters)
     attempt.waiting.consider()
     await turns()
-    assert attempt.closing is None
+    assert attempt.closing.ending is None
     assert worker.running == 1
     go_on.set()
     await house.parked(run_id, "signal", "sleep")
@@ -682,9 +682,9 @@ async def test_effects_in_flight_are_recorded_before_a_park(house: House) -> Non
     run_id = await house.submit("agent")
     await started.wait()
     attempt = house.attempt(run_id)
-    await turns_until(lambda: attempt.closing)
+    await turns_until(lambda: attempt.closing.ending)
     await turns()
-    assert not attempt.cutting
+    assert not attempt.closing.cutting
     go_on.set()
     run = await house.parked(run_id, "uncertain")
     await house.store.resolve(run_id, bytes.fromhex(run.waits[0]["key"]), value=b"null")

@@ -12,7 +12,7 @@ import pytest
 import perdure
 from perdure import NotDone, step, sync, tool
 from perdure.errors import BoundaryError, EffectTimeout
-from perdure.runtime.effects import Declared
+from perdure.runtime.declared import Declared
 from tests.unit.runtime.harness import AT_ONCE, House
 from tests.unit.runtime.test_replay import Gate
 
@@ -596,7 +596,7 @@ def test_declarations_are_checked() -> None:
         tool(effect="reads", reconcile=lambda: None)
     with pytest.raises(BoundaryError, match="name"):
         step(name="")
-    assert perdure.reads() == Declared("tool", effect=perdure.runtime.effects.Promise.READS)  # type: ignore[attr-defined]
+    assert perdure.reads() == Declared("tool", effect=Promise.READS)
     assert perdure.once(timeout=3).timeout == timedelta(seconds=3)
     assert perdure.idempotent().effect == "idempotent"
     assert step(retries=2)(lambda: None).__perdure__.retries.attempts == 2  # type: ignore[attr-defined]

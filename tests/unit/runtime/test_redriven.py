@@ -45,7 +45,7 @@ async def test_a_diverged_run_goes_on_when_the_old_code_is_back(house: House) ->
     async def last() -> None:
         house.did["last"] += 1
         if house.did["last"] == 1:
-            house.attempt(run_id).hop()
+            house.attempt(run_id).closing.hop()
 
     async def before() -> str:
         found = await old()

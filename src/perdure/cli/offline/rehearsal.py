@@ -17,7 +17,9 @@ from perdure.core.ports import Ticket
 from perdure.core.record import Entry, Record
 from perdure.errors import Diverged, Parked
 from perdure.runtime.agent import Agent
-from perdure.runtime.attempt import Attempt, Ending
+from perdure.runtime.attempt import Attempt
+from perdure.runtime.closing import Ending
+from perdure.runtime.pen import Pen
 from perdure.runtime.place import Place
 from perdure.runtime.runtime import Runtime
 from perdure.runtime.ticket import Live
@@ -51,6 +53,7 @@ class Rehearsal(Attempt):
         on_answer: Callable[[Entry, bool], None],
     ) -> None:
         super().__init__(lease, agent, runtime)
+        self.pen = Dry(lease, runtime, self.closing)
         self.stops: list[Stop] = []
         self._on_answer = on_answer
         self._stopped: list[tuple[asyncio.Future[None], bool]] = []
@@ -102,15 +105,17 @@ class Rehearsal(Attempt):
             seen = self.activity
             await asyncio.sleep(QUIET)
         error = Diverged(f"The journal holds no answer to {self.stops[0]}.")
-        self.close(Ending.FAIL, error=error)
+        self.closing.close(Ending.FAIL, error=error)
         for future, foreign in self._stopped:
             if foreign and not future.done():  # a thread is waiting; tasks are cancelled
                 future.set_result(None)
 
-    # -- nothing is written -----------------------------------------------------------------------
+
+class Dry(Pen):
+    """A pen that leaves no trace."""
 
     def commit(self, record: Record) -> asyncio.Future[None]:
-        future: asyncio.Future[None] = self.loop.create_future()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         future.set_result(None)
         return future
 

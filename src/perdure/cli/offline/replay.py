@@ -118,12 +118,12 @@ async def _perform(attempt: Rehearsal, report: Report) -> None:
         try:
             value = await attempt.decode_input()
             returned = await attempt.call(value)
-            await attempt.finish()
+            await attempt.closing.finish()
             report.result = attempt.agent.encode_output(returned)
             report.outcome = "returned"
         except (Parked, asyncio.CancelledError):
-            if not attempt.stops and attempt.error is not None:
-                report.outcome, report.error = "raised", attempt.error
+            if not attempt.stops and attempt.closing.error is not None:
+                report.outcome, report.error = "raised", attempt.closing.error
         except bdb.BdbQuit:
             raise  # whoever sits at the debugger has seen enough
         except Exception as error:

@@ -45,7 +45,7 @@ def print_attempts(worker: Worker) -> None:
         state = "lost" if ended is None else ended.state.value
         text = _line(attempt, state, STYLES.get(state, ""))
         text.append(f"  {short_seconds(took)}", style="dim")
-        for wait in attempt.waits if state == "waiting" else ():
+        for wait in attempt.closing.waits if state == "waiting" else ():
             text.append(f"  for {wait.reason} {wait.name or ''}".rstrip(), style="dim")
         stderr().print(text, soft_wrap=True)
 

@@ -19,7 +19,7 @@ from perdure.frameworks.langgraph.places import here
 from perdure.frameworks.langgraph.shapes import read_input
 from perdure.frameworks.langgraph.tools import install
 from perdure.runtime.agent import Agent
-from perdure.runtime.effects import Declared, declare
+from perdure.runtime.declared import Declared, declare
 
 if TYPE_CHECKING:
     from perdure.runtime.attempt import Attempt

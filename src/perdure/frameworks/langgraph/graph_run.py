@@ -228,5 +228,6 @@ class GraphRun:
         result = plain(self._latest, lost)
         if lost:
             message = f"The result holds what JSON cannot: {', '.join(lost)}."
-            self._attempt.loop.call_soon_threadsafe(self._attempt.warn, "unserializable", message)
+            attempt = self._attempt
+            attempt.loop.call_soon_threadsafe(attempt.pen.warn, "unserializable", message)
         return result

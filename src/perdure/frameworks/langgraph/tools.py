@@ -31,8 +31,10 @@ from perdure.core.record import Kind, Promise
 from perdure.errors import BoundaryError
 from perdure.frameworks.langgraph.places import Asked, asked
 from perdure.frameworks.langgraph.values import ToolValues
-from perdure.runtime.attempt import Ending
-from perdure.runtime.effects import Call, Declared, perform, perform_blocking
+from perdure.runtime.call import Call
+from perdure.runtime.closing import Ending
+from perdure.runtime.declared import Declared
+from perdure.runtime.performing import perform, perform_blocking
 from perdure.runtime.place import Place
 
 _ORIGINAL = "__perdure_original__"
@@ -185,7 +187,7 @@ def _refuse_loop_thread(place: Place, tool: BaseTool) -> None:
         "journal would stop every run.",
         hint=f"In async code: await {tool.name}.ainvoke(...); or make the node a plain def.",
     )
-    place.attempt.close(Ending.FAIL, error=error)
+    place.attempt.closing.close(Ending.FAIL, error=error)
     raise error
 
 
