@@ -11,6 +11,7 @@ import pytest
 
 import perdure
 from perdure import NotDone, step, sync, tool
+from perdure.core.record import Promise
 from perdure.errors import BoundaryError, EffectTimeout
 from perdure.runtime.declared import Declared
 from tests.unit.runtime.harness import AT_ONCE, House
