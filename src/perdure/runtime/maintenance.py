@@ -15,8 +15,8 @@ from perdure.store.base import Store
 
 log = logging.getLogger("perdure.maintenance")
 
-LEAD = timedelta(seconds=9)  # another worker takes over after this long
-RENEW = timedelta(seconds=3)
+LEAD = timedelta(seconds=12)  # another worker takes over after this long
+RENEW = timedelta(seconds=4)
 BATCH = 1000
 REAP_EVERY = 2  # rounds: a lease is longer than that anyway
 LOOK_EVERY = 5  # rounds between two looks at timers none of which was due: a hint may be lost
