@@ -11,15 +11,14 @@ from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 
 from perdure.core.ports import current_boundary
-from perdure.core.record import Kind, Promise
-from perdure.errors import BoundaryError, ConfigError, TargetError
+from perdure.errors import TargetError
 from perdure.frameworks.langgraph import discover
 from perdure.frameworks.langgraph.graph_run import Graph, GraphRun, run_unrecorded
 from perdure.frameworks.langgraph.places import here
 from perdure.frameworks.langgraph.shapes import read_input
 from perdure.frameworks.langgraph.tools import install
+from perdure.frameworks.promises import declared_tools
 from perdure.runtime.agent import Agent
-from perdure.runtime.declared import Declared, declare
 
 if TYPE_CHECKING:
     from perdure.runtime.attempt import Attempt
@@ -32,7 +31,7 @@ def adapt(target: Any, *, name: str | None, tools: Mapping[str, Any], policy: Po
     graph does not have."""
     graph = _compiled(target)
     name = name or _own_name(graph)
-    declared = _promises(graph, name, tools)
+    declared = declared_tools(name, tools, discover.tools(graph)) if tools else {}
     reason = discover.only_sync(graph)
     install()
 
@@ -77,33 +76,6 @@ def _compiled(target: Any) -> Graph:
 def _own_name(graph: Graph) -> str:
     name = graph.get_name()
     return name if name and name != "LangGraph" else "agent"
-
-
-def _promises(graph: Graph, agent: str, tools: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``tools`` says of each tool (P2)."""
-    if not tools:
-        return {}
-    known = discover.tools(graph)
-    unknown = sorted(set(tools) - set(known))
-    if known and unknown:
-        raise ConfigError(
-            f"Agent {agent!r} has no tool {unknown[0]!r}.",
-            hint=f"Its tools: {', '.join(sorted(known))}",
-        )
-    return {tool: _declared(agent, tool, promise) for tool, promise in tools.items()}
-
-
-def _declared(agent: str, tool: str, promise: Any) -> Declared:
-    if isinstance(promise, Declared):
-        return promise
-    try:
-        return declare(Kind.TOOL, tool, promise, None, None, None)
-    except BoundaryError as error:
-        known = ", ".join(p for p in Promise if p is not Promise.UNDECLARED)
-        raise ConfigError(
-            f"Tool {tool!r} of agent {agent!r} cannot promise {promise!r}.",
-            hint=f"One of: {known}; or perdure.once(reconcile=...).",
-        ) from error
 
 
 def _schema(graph: Graph) -> dict[str, Any] | None:

@@ -27,10 +27,11 @@ from langgraph.errors import GraphBubbleUp
 from perdure.codec import canonical
 from perdure.core.digest import digest
 from perdure.core.ports import current_boundary
-from perdure.core.record import Kind, Promise
+from perdure.core.record import Kind
 from perdure.errors import BoundaryError
 from perdure.frameworks.langgraph.places import Asked, asked
 from perdure.frameworks.langgraph.values import ToolValues
+from perdure.frameworks.promises import hinted
 from perdure.runtime.call import Call
 from perdure.runtime.closing import Ending
 from perdure.runtime.declared import Declared
@@ -241,19 +242,11 @@ def _declared(
 ) -> Declared:
     declared = place.attempt.agent.tools.get(tool.name)
     if not isinstance(declared, Declared):
-        return Declared(Kind.TOOL, tool.name, hinted(tool))
+        return Declared(Kind.TOOL, tool.name, hinted(tool.metadata))
     reconcile = declared.reconcile
     if reconcile is not None:
         reconcile = _with_public_arguments(reconcile, args, _public(tool, kwargs))
     return replace(declared, kind=Kind.TOOL, name=tool.name, reconcile=reconcile)
-
-
-def hinted(tool: BaseTool) -> Promise:
-    """What a tool says of itself: MCP's annotations (rule P2)."""
-    metadata = tool.metadata or {}
-    if metadata.get("readOnlyHint") is True:
-        return Promise.READS
-    return Promise.IDEMPOTENT if metadata.get("idempotentHint") is True else Promise.UNDECLARED
 
 
 def _public(tool: BaseTool, kwargs: dict[str, Any]) -> dict[str, Any]:

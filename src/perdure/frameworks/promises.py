@@ -1,0 +1,50 @@
+"""What a framework's tools promise (rule P2), said by ``tools=`` or hinted by MCP's annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from perdure.core.record import Kind, Promise
+from perdure.errors import BoundaryError, ConfigError
+from perdure.runtime.declared import Declared, declare
+
+
+def declared_tools(
+    agent: str, tools: Mapping[str, Any], known: Collection[str]
+) -> dict[str, Declared]:
+    """``tools`` of ``app.add`` as declarations. ``known``: the agent's tools, as far as they can be
+    told (none: not at all). Raises ConfigError for a tool that is not there, or for no promise."""
+    unknown = sorted(set(tools) - set(known))
+    if known and unknown:
+        raise ConfigError(
+            f"Agent {agent!r} has no tool {unknown[0]!r}.",
+            hint=f"Its tools: {', '.join(sorted(known))}",
+        )
+    return {tool: _declared(agent, tool, promise) for tool, promise in tools.items()}
+
+
+def _declared(agent: str, tool: str, promise: Any) -> Declared:
+    if isinstance(promise, Declared):
+        return promise
+    try:
+        return declare(Kind.TOOL, tool, promise, None, None, None)
+    except BoundaryError as error:
+        known = ", ".join(p for p in Promise if p is not Promise.UNDECLARED)
+        raise ConfigError(
+            f"Tool {tool!r} of agent {agent!r} cannot promise {promise!r}.",
+            hint=f"One of: {known}; or perdure.once(reconcile=...).",
+        ) from error
+
+
+def hinted(annotations: Any) -> Promise:
+    """What an MCP tool says of itself: its ``ToolAnnotations``, or the same as a mapping."""
+
+    def says(name: str, snake: str) -> bool:
+        if isinstance(annotations, Mapping):
+            return annotations.get(name) is True or annotations.get(snake) is True
+        return getattr(annotations, name, None) is True or getattr(annotations, snake, None) is True
+
+    if says("readOnlyHint", "read_only_hint"):
+        return Promise.READS
+    return Promise.IDEMPOTENT if says("idempotentHint", "idempotent_hint") else Promise.UNDECLARED
