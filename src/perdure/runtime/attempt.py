@@ -297,10 +297,7 @@ class Attempt:
         self.flight.begin(ticket)
         if streamed:
             ticket.released = place.stream = self.loop.create_future()
-        if kind == Kind.TOOL and promise != Promise.ONCE and ticket.intended is None:
-            # Nobody waits for this row: it tells watchers, and the next attempt after a crash.
-            self.pen.append_quietly(ticket.record(EntryState.INTENT, b"{}"))
-        elif kind == Kind.MODEL:
+        if kind == Kind.MODEL:
             self.pen.append_quietly(
                 Record(RecordType.STARTED, match.key, place.scope, place.path, kind=kind, name=name)
             )

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol, cast
 
+import orjson
+
 from perdure import codec
+from perdure.codec import canonical
 from perdure.core.ports import current_boundary
 from perdure.core.retry import Severity, decide
 from perdure.errors import EffectTimeout, NotDone
@@ -18,6 +21,8 @@ from perdure.runtime.declared import Declared
 from perdure.runtime.place import Place
 from perdure.runtime.policy import Policy, retry_after
 from perdure.runtime.threads import begin
+
+MAX_ARGUMENTS = 16 * 1024  # bytes of a tool call's arguments that its intent tells
 
 _DEFAULT = Policy()
 
@@ -52,7 +57,9 @@ class Call:
     ``direct``: the function is async, without timeout or retries, and awaited as it is.
 
     ``control`` are exceptions by which a framework breaks off a body to ask for it again later
-    (LangGraph's ``interrupt()``): no outcome, so nothing is recorded of the call.
+    (LangGraph's ``interrupt()``): no outcome, so nothing is recorded of the call. ``arguments``
+    gives what a model asked a tool for (JSON values), and ``call_id`` its name of that request:
+    both are told to who watches the run.
     """
 
     declared: Declared
@@ -63,10 +70,25 @@ class Call:
     content: bytes
     control: tuple[type[BaseException], ...] = ()
     direct: bool = False
+    arguments: Callable[[], Any] | None = None
+    call_id: str | None = None
 
     @property
     def name(self) -> str:
         return cast("str", self.declared.name)
+
+    def asked(self, **more: Any) -> bytes:
+        """The value of its intent: a JSON object of what was asked for, and ``more``."""
+        about: dict[str, Any] = dict(more)
+        if self.arguments is not None:
+            arguments = canonical(self.arguments())
+            if len(arguments) <= MAX_ARGUMENTS:
+                about["arguments"] = orjson.Fragment(arguments)
+            else:
+                about["arguments_size"] = len(arguments)
+        if self.call_id is not None:
+            about["call_id"] = self.call_id
+        return orjson.dumps(about)
 
 
 async def tries(call: Call) -> Any:

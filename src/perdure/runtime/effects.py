@@ -98,9 +98,14 @@ def wrap(function: Callable[..., Any], declared: Declared) -> Any:
     is_async = inspect.iscoroutinefunction(function)
     direct = is_async and declared.timeout is None and declared.retries is None
 
+    signature = inspect.signature(function) if declared.kind == Kind.TOOL else None
+
     def this(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         content = digest(canonical([args, kwargs]))
-        return Call(declared, function, args, kwargs, values, content, direct=direct)
+        call = Call(declared, function, args, kwargs, values, content, direct=direct)
+        if signature is not None:
+            call.arguments = functools.partial(_by_name, signature, args, kwargs)
+        return call
 
     if is_async:
 
@@ -131,3 +136,12 @@ def wrap(function: Callable[..., Any], declared: Declared) -> Any:
     call_sync.aio = aio  # type: ignore[attr-defined]
     call_sync.__perdure__ = declared  # type: ignore[attr-defined]
     return call_sync
+
+
+def _by_name(
+    signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    try:
+        return signature.bind(*args, **kwargs).arguments
+    except TypeError:  # the call itself is going to say so
+        return {"args": args, **kwargs}

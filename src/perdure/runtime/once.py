@@ -30,7 +30,7 @@ async def perform_once(live: Live, inner: Place, call: Call) -> Any:
             return call.values.decode(found)
     limit = declared.timeout or ONCE_DEADLINE
     deadline = attempt.now() + limit * (declared.retries.attempts if declared.retries else 1)
-    await live.intent(orjson.dumps({"deadline": deadline.isoformat()}))
+    await live.intent(call.asked(deadline=deadline.isoformat()))
     token = current_boundary.set(inner)
     try:
         crash.reach(crash.Point.INSIDE_ONCE)

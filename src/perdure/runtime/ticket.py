@@ -117,10 +117,23 @@ class Live:
             request,
         )
 
+    def told(self, value: bytes) -> None:
+        """Write the same while nobody waits: it tells watchers, and the next attempt after a
+        crash."""
+        self._attempt.pen.append_quietly(self.record(EntryState.INTENT, value))
+
     async def intent(self, value: bytes) -> None:
         """Write down, durably, that it may happen from now on."""
         crash.reach(crash.Point.BEFORE_INTENT)
-        await self._attempt.pen.append(self.record(EntryState.INTENT, value))
+        try:
+            await self._attempt.pen.append(self.record(EntryState.INTENT, value))
+        except asyncio.CancelledError:
+            # The row may go out, but the body has not begun: nothing of it is uncertain.
+            if self._attempt.closing.cutting:
+                self.put_down()
+            else:
+                self.abandoned()
+            raise
         crash.reach(crash.Point.AFTER_INTENT)
 
     def done(

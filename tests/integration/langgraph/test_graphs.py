@@ -187,7 +187,7 @@ async def test_agents_as_tools_of_an_agent(
     await ground.begin(app)
     run = await ground.start("boss", {"found": []})
     await tally.reached("two")
-    await ground.recorded(run, "work")
+    await ground.recorded(run, "work", 2)
     await ground.stop()
     first = tally.count("one")
     tally.release("two")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 import perdure
-from perdure import codec, step, sync
+from perdure import codec, step, sync, tool
 from perdure.core.digest import digest
 from perdure.core.ports import boundary
 from perdure.core.record import Kind
@@ -216,3 +217,90 @@ async def test_clock_and_events_in_threads(house: House) -> None:
     assert key == f"{run_id}-run"
     kinds = [e.kind for e in await house.entries(run_id)]
     assert kinds == ["clock", "emit", "sleep", "step", "random"]
+
+
+async def test_steps_and_tools_on_a_loop_of_its_own(house: House) -> None:
+    """Some SDKs run agents on a second loop: bodies run there, effects are the run's."""
+    done: list[str] = []
+    name: ContextVar[str] = ContextVar("name", default="nobody")
+    loops: set[asyncio.AbstractEventLoop] = set()
+
+    @step
+    async def inner(n: int) -> int:
+        loops.add(asyncio.get_running_loop())
+        done.append(f"inner {n}")
+        return n + 1
+
+    @tool(effect="once", timeout=30)
+    async def outer(n: int) -> list[Any]:
+        loops.add(asyncio.get_running_loop())
+        done.append(f"outer {n} {name.get()}")
+        return [name.get(), await inner(n), await inner(n + 1)]
+
+    @step
+    async def fails() -> None:
+        done.append("fails")
+        raise ValueError("no")
+
+    async def all_of_it() -> list[Any]:
+        name.set("somebody")
+        first, second = await asyncio.gather(outer(1), outer(2))
+        with pytest.raises(ValueError, match="no"):
+            await fails()
+        return [*first, *second, await inner(9)]
+
+    def agent() -> list[Any]:
+        result = asyncio.run(all_of_it())
+        sync.sleep(timedelta(days=1))
+        return [*result, asyncio.run(all_of_it())]
+
+    house.serve(agent)
+    await house.worker()
+    run_id = await house.submit("agent")
+    await house.parked(run_id, "sleep")
+    assert sorted(done) == sorted(
+        ["outer 1 somebody", "outer 2 somebody", "fails", "inner 9",
+         "inner 1", "inner 2", "inner 2", "inner 3"]
+    )  # fmt: skip
+    assert len(loops) == 1
+    assert asyncio.get_running_loop() not in loops
+    done.clear()
+    await house.pass_time(timedelta(days=2))
+    one = ["somebody", 2, 3, "somebody", 3, 4, 10]
+    assert await house.result(run_id) == [*one, one]
+    assert len(done) == 8  # of the second time alone
+
+
+async def test_a_park_reaches_a_step_on_another_loop(house: House) -> None:
+    """Closing is told there as Parked, and what was in flight is recorded first (C1, C3)."""
+    begun, seen = threading.Event(), []
+
+    @step
+    async def slow() -> int:
+        begun.set()
+        await asyncio.sleep(0.05)
+        return 1
+
+    @step
+    async def never() -> int:
+        seen.append("never")
+        return 2
+
+    async def two() -> int:
+        return await slow() + await never()
+
+    def agent() -> int:
+        return asyncio.run(two())
+
+    house.serve(agent)
+    worker = await house.worker()
+    run_id = await house.submit("agent")
+    await asyncio.to_thread(begun.wait)
+    house.attempt(run_id).closing.hop()
+    await house.drain(worker)
+    assert seen == []
+    assert [e.state for e in await house.entries(run_id)] == ["done"]
+    begun.clear()
+    await house.worker()
+    assert await house.result(run_id) == 3
+    assert not begun.is_set()

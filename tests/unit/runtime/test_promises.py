@@ -11,6 +11,7 @@ import pytest
 
 import perdure
 from perdure import NotDone, step, sync, tool
+from perdure.core import crash
 from perdure.core.record import Promise
 from perdure.errors import BoundaryError, EffectTimeout
 from perdure.runtime.declared import Declared
@@ -321,20 +322,53 @@ async def test_a_timeout_of_a_once_is_uncertain(house: House) -> None:
     await key_asked_for(house, await house.submit("agent"))
 
 
-async def test_a_once_that_the_agent_gives_up_is_uncertain(house: House) -> None:
-    """P3, F3: it is not abandoned: it may have happened."""
+async def test_a_once_that_is_given_up_before_it_begins_is_abandoned(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F3: its intent may be written, but the body never began: there is nothing to ask."""
+    begun: list[str] = []
+    task: asyncio.Task[None] | None = None
+
+    def reach(point: crash.Point) -> None:
+        if point is crash.Point.BEFORE_INTENT and task is not None:
+            asyncio.get_running_loop().call_soon(task.cancel)
+
+    monkeypatch.setattr("perdure.runtime.ticket.crash.reach", reach)
 
     @tool(effect="once")
     async def pay() -> None:
+        begun.append("pay")
+
+    async def agent() -> str:
+        nonlocal task
+        task = asyncio.create_task(pay())
+        await asyncio.wait({task})
+        return "gave up" if task.cancelled() else "paid"
+
+    house.serve(agent)
+    await house.worker()
+    run_id = await house.submit("agent")
+    assert await house.result(run_id) == "gave up"
+    assert not begun
+    assert [state for _, state in await house.states(run_id)] == ["abandoned"]
+
+
+async def test_a_once_that_the_agent_gives_up_is_uncertain(house: House) -> None:
+    """P3, F3: it is not abandoned: it may have happened."""
+
+    begun = asyncio.Event()
+
+    @tool(effect="once")
+    async def pay() -> None:
+        begun.set()
         await asyncio.Event().wait()
 
     async def agent() -> str:
-        try:
-            async with asyncio.timeout(0.01):
-                await pay()
-        except TimeoutError:
-            return "gave up"
-        return "paid"
+        task = asyncio.create_task(pay())
+        await begun.wait()
+        task.cancel()
+        await asyncio.wait({task})
+        return "gave up" if task.cancelled() else "paid"
 
     house.serve(agent)
     await house.worker()
@@ -601,22 +635,3 @@ def test_declarations_are_checked() -> None:
     assert perdure.once(timeout=3).timeout == timedelta(seconds=3)
     assert perdure.idempotent().effect == "idempotent"
     assert step(retries=2)(lambda: None).__perdure__.retries.attempts == 2  # type: ignore[attr-defined]
-
-
-async def test_a_step_on_a_loop_of_its_own_is_refused_before_it_begins(house: House) -> None:
-    """Some SDKs run agents on a second loop; a step there says what is wrong, and holds nothing."""
-
-    @step
-    async def work() -> int:
-        return 1
-
-    def agent() -> str:
-        with pytest.raises(BoundaryError, match="loop of its own"):
-            asyncio.run(work())
-        return "went on"
-
-    house.serve(agent)
-    await house.worker()
-    run_id = await house.submit("agent")
-    assert await house.result(run_id) == "went on"
-    assert await house.entries(run_id) == []

@@ -234,6 +234,8 @@ def _effect(
         ),
         digest(canonical(call.content)),
         control=(GraphBubbleUp,),
+        arguments=lambda: call.content,
+        call_id=call.call_id,
     )
 
 
