@@ -7,6 +7,7 @@ import threading
 from datetime import timedelta
 from typing import Any
 
+import orjson
 import pytest
 
 import perdure
@@ -350,7 +351,7 @@ async def test_a_once_that_is_given_up_before_it_begins_is_abandoned(
     run_id = await house.submit("agent")
     assert await house.result(run_id) == "gave up"
     assert not begun
-    assert [state for _, state in await house.states(run_id)] == ["abandoned"]
+    assert [state for _, state in await house.states(run_id)] == ["intent", "abandoned"]
 
 
 async def test_a_once_that_the_agent_gives_up_is_uncertain(house: House) -> None:
@@ -635,3 +636,38 @@ def test_declarations_are_checked() -> None:
     assert perdure.once(timeout=3).timeout == timedelta(seconds=3)
     assert perdure.idempotent().effect == "idempotent"
     assert step(retries=2)(lambda: None).__perdure__.retries.attempts == 2  # type: ignore[attr-defined]
+
+
+async def test_a_tool_call_tells_what_it_was_asked_for(house: House) -> None:
+    """For whoever watches, or must decide what happened: by name, and not without limit."""
+
+    @tool
+    async def search(query: str, *, limit: int = 3) -> str:
+        return query
+
+    @tool(effect="once")
+    async def pay(amount: int) -> int:
+        return amount
+
+    @step
+    async def work(n: int) -> int:
+        return n
+
+    async def agent() -> str:
+        await search("x" * 20_000)
+        await pay(7)
+        await work(1)
+        return await search("sea", limit=2)
+
+    house.serve(agent)
+    await house.worker()
+    run_id = await house.submit("agent")
+    assert await house.result(run_id) == "sea"
+    events = await house.log(run_id, "entry")
+    intents = [orjson.loads(e.value or b"") for e in events if e.state == "intent"]
+    assert intents[0] == {"arguments_size": 20_012}
+    assert intents[1].pop("deadline")
+    assert intents[1:] == [
+        {"arguments": {"amount": 7}},
+        {"arguments": {"query": "sea", "limit": 2}},
+    ]
