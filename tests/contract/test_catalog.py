@@ -7,9 +7,10 @@ from datetime import timedelta
 import pytest
 
 from perdure.core.run import RunState
+from perdure.core.trace import onward, trace_id
 from perdure.errors import Conflict, NotFound
 from perdure.store import Store
-from perdure.store.rows import AgentInfo, ApiKey, Filter
+from perdure.store.rows import AgentInfo, ApiKey, Filter, Idempotency, Intake
 from tests.contract.driver import add, new, settle, started
 
 GONE = "00000000-0000-0000-0000-000000000000"
@@ -52,6 +53,32 @@ async def test_runs_are_filtered(store: Store) -> None:
     assert await found(store, agent="x", states=(RunState.FAILED,)) == []
 
 
+async def test_a_listing_goes_on_after_a_place(store: Store) -> None:
+    runs = [await store.get(await add(store)) for _ in range(3)]
+    places = [run.n for run in runs]
+    assert places == sorted(set(places))
+    assert await found(store, before_n=places[2]) == [runs[1].id, runs[0].id]
+    assert await found(store, before_n=places[0]) == []
+
+
+async def test_runs_are_found_by_their_trace(store: Store) -> None:
+    own = await add(store)
+    given = await add(store, trace=f"00-{'a' * 32}-{'b' * 16}-01")
+    child = await add(store, parent=own, trace=onward(own, None))
+    assert await found(store, trace_id="a" * 32) == [given]
+    assert await found(store, trace_id=trace_id(own, None)) == [child, own]
+    assert await found(store, trace_id=trace_id(given, None)) == []
+
+
+async def test_a_run_is_found_by_its_idempotency_key(store: Store) -> None:
+    mine = await add(store, agent="x", idempotency=Idempotency("k", b"1"))
+    theirs = await add(store, agent="x", tenant="t", idempotency=Idempotency("k", b"1"))
+    await add(store, agent="y", idempotency=Idempotency("k", b"1"))
+    assert await found(store, agent="x", idempotency_key="k") == [mine]
+    assert await found(store, agent="x", tenant="t", idempotency_key="k") == [theirs]
+    assert await found(store, agent="x", idempotency_key="other") == []
+
+
 async def test_runs_are_filtered_by_time(store: Store) -> None:
     old = await add(store)
     store.shift_clock(timedelta(hours=1))
@@ -73,7 +100,8 @@ async def test_a_run_that_is_not_there(store: Store) -> None:
 
 async def test_agents_are_announced(store: Store, other: Store) -> None:
     plain = AgentInfo("b", "default", "plain")
-    full = AgentInfo("a", "q", "langgraph", "does things", {"type": "object"}, "none")
+    full = AgentInfo("a", "q", "langgraph", "does things", {"type": "object"}, "none",
+                     Intake(2, 7, 3, timedelta(seconds=1.5)))  # fmt: skip
     await store.announce([plain, full])
     assert await other.agents() == [full, plain]
     newer = AgentInfo("b", "fast", "plain", "now with words")

@@ -14,6 +14,7 @@ import orjson
 
 from perdure import codec
 from perdure.codec import RAW, decode_failure
+from perdure.core import trace
 from perdure.core.digest import digest
 from perdure.core.ports import current_boundary
 from perdure.core.record import EntryState, Kind, Promise
@@ -114,21 +115,23 @@ class AgentHandle:
         if lease.deadline_at is not None:
             left = lease.deadline_at - attempt.now()
             timeout = left if timeout is None else min(timeout, left)
-        policy = self.agent.policy
+        # As this worker serves it: settings may say otherwise than the code.
+        agent = attempt.runtime.agents.get(self.name, self.agent)
+        intake = agent.policy.intake
         run = NewRun(
             id=child.id,
             agent=self.name,
             input=await attempt.stored(data),
-            queue=self.agent.queue,
+            queue=agent.queue,
             tenant=lease.tenant,
-            priority=policy.priority,
-            timeout=timeout or policy.timeout,
-            max_attempts=policy.retry.attempts,
+            priority=intake.priority,
+            timeout=timeout or intake.timeout,
+            max_attempts=intake.max_attempts,
             parent=lease.run_id,
             parent_key=key,
             depth=lease.depth + 1,
             labels=lease.labels,
-            trace=lease.trace,
+            trace=trace.onward(lease.run_id, lease.trace),
         )
         await attempt.runtime.persist(lambda: attempt.runtime.store.enqueue([run]))
 

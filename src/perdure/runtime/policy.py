@@ -9,6 +9,7 @@ from perdure.core.guard import Limits
 from perdure.core.matching import Changed
 from perdure.core.retry import RetryPolicy, Severity
 from perdure.errors import PerdureError
+from perdure.store.rows import Intake
 
 # Errors of the code itself: the same code fails alike, so another try only costs.
 _BUGS = (
@@ -42,6 +43,11 @@ class Policy:
     priority: int = 0
     durability: str = "journal"  # or "none": nothing is written at all
     requests: bool = True  # keep model requests (Z1)
+
+    @property
+    def intake(self) -> Intake:
+        """What a new run takes over."""
+        return Intake(self.retry.attempts, self.priority, self.cap, self.timeout)
 
     def severity(self, error: BaseException) -> Severity:
         """Whether an error out of the agent is worth another attempt."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 from perdure.errors import StoreUnavailable
 from perdure.runtime.recorder import RETRY_DELAYS, Recorder
 from perdure.store.base import Store
 from perdure.store.blobs import Blobs
+
+if TYPE_CHECKING:
+    from perdure.runtime.agent import Agent
 
 _T = TypeVar("_T")
 
@@ -23,6 +26,7 @@ class Runtime:
         self.store = store
         self.blobs = blobs
         self.worker_id = worker_id
+        self.agents: Mapping[str, Agent] = {}  # served by this worker, as they are configured
         self.store_ok = True
         self.counters: Counter[tuple[str, tuple[tuple[str, str], ...]]] = Counter()
         self.recorder = Recorder(store, self._trouble)

@@ -68,6 +68,7 @@ class Worker:
         self.store = store
         self.root = root
         self.runtime = Runtime(store, blobs, self.id)
+        self.runtime.agents = self.agents
         self.draining = False
         self.finished_attempts = 0
         self.on_begin: Callable[[Attempt], None] | None = None  # for whoever shows attempts
@@ -177,7 +178,11 @@ class Worker:
                 self._running[run_id].left = left
                 task.cancel()
                 if left:
-                    log.warning("run %s: its code does not end; it is left behind", run_id)
+                    log.warning(
+                        "run %s: its code does not end; it is left behind",
+                        run_id,
+                        extra={"run_id": run_id},
+                    )
             if self._tasks:
                 await asyncio.wait(list(self._tasks.values()), timeout=STOP.total_seconds())
         for run_id, task in self._tasks.items():
@@ -251,7 +256,12 @@ class Worker:
                 del self._tasks[lease.run_id], self._running[lease.run_id]
             self.finished_attempts += 1
             if not task.cancelled() and (error := task.exception()) is not None:
-                log.error("run %s: the attempt broke", lease.run_id, exc_info=error)
+                log.error(
+                    "run %s: the attempt broke",
+                    lease.run_id,
+                    exc_info=error,
+                    extra={"run_id": lease.run_id},
+                )
             elif not task.cancelled() and self.on_end is not None:
                 self.on_end(attempt, task.result())
             if self._more or not self._tasks:
@@ -306,4 +316,5 @@ def describe(agent: Agent) -> AgentInfo:
         description=agent.description,
         input_schema=agent.schema() if agent.schema is not None else None,
         durability=agent.policy.durability,
+        intake=agent.policy.intake,
     )

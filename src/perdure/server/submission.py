@@ -89,17 +89,10 @@ async def new_run(
         agent.code.validate(data)
     if len(data) > MAX_INLINE:
         data = await asyncio.to_thread(blobs.put, data)
-    policy = agent.code.policy if agent.code is not None else None
+    intake = agent.info.intake
     more: dict[str, Any] = {}
-    timeout = submission.timeout
-    if policy is not None:
-        more["max_attempts"] = policy.retry.attempts
-        more["priority"] = policy.priority
-        if policy.cap is not None:
-            more["cap"] = (f"agent:{agent.info.name}", policy.cap)
-        timeout = timeout or policy.timeout
-    if submission.priority is not None:
-        more["priority"] = submission.priority
+    if intake.cap is not None:
+        more["cap"] = (f"agent:{agent.info.name}", intake.cap)
     if idempotency_key is not None:
         more["idempotency"] = Idempotency(idempotency_key, submission.body)
     return NewRun(
@@ -109,7 +102,9 @@ async def new_run(
         queue=agent.info.queue,
         tenant=tenant,
         delay=submission.delay,
-        timeout=timeout,
+        timeout=submission.timeout or intake.timeout,
+        priority=intake.priority if submission.priority is None else submission.priority,
+        max_attempts=intake.max_attempts,
         labels=submission.labels,
         trace=trace,
         lease_to=None if submission.delay is not None else lease_to,

@@ -147,12 +147,22 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class NextGeneration:
+    """How a run goes on with a fresh journal (Z1): its new ``input``, and the numbers of the
+    signals that were taken so far, which it does not meet again."""
+
+    input: bytes
+    taken: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Settlement:
     """An attempt's outcome, written in one transaction with its last ``records`` (numbered by the
     store). ``state`` is succeeded, failed, dead, cancelled, waiting, or queued (a hop, a drain).
     ``attempts`` is the new number of failures. A waiting run wakes at ``wake_in`` from now, or by
     what ``waits`` say; if a wanted signal or a cancel is already unread it becomes queued instead
-    (C7)."""
+    (C7). ``next`` goes with queued: what is in the log by now, ``records`` included, is no part of
+    the journal any more."""
 
     run_id: str
     epoch: int
@@ -163,6 +173,7 @@ class Settlement:
     waits: tuple[Wait, ...] = ()
     wake_in: timedelta | None = None
     records: tuple[Record, ...] = ()
+    next: NextGeneration | None = None
 
 
 class Settled(NamedTuple):
@@ -213,6 +224,8 @@ class Run:
     input: bytes | None
     result: bytes | None
     error: dict[str, Any] | None
+    n: int = 0  # its place in the order in which runs were made; 0 where there is no store
+    dismissed_at: datetime | None = None
 
 
 class LogEvent(NamedTuple):
@@ -239,7 +252,10 @@ class LogEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which runs to list: newest first, ``limit`` of them, after the run id ``before``."""
+    """Which runs to list: newest first, ``limit`` of them, after the run id ``before`` (or after
+    the place ``before_n``, which holds although that run was deleted). ``trace_id`` is 32 hex
+    digits; ``idempotency_key`` is one of ``agent``, which has to be given, and ``tenant``;
+    ``dismissed`` is for dead runs."""
 
     agent: str | None = None
     states: tuple[RunState, ...] = ()
@@ -250,6 +266,10 @@ class Filter:
     created_after: datetime | None = None
     created_before: datetime | None = None
     before: str | None = None
+    before_n: int | None = None
+    trace_id: str | None = None
+    idempotency_key: str | None = None
+    dismissed: bool | None = None
     limit: int = 50
 
 
@@ -273,6 +293,17 @@ class WorkerInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Intake:
+    """What a new run takes over from its agent's policy. ``cap``: at most so many of the agent's
+    runs at a time; ``timeout``: from a run's creation on."""
+
+    max_attempts: int = 5
+    priority: int = 0
+    cap: int | None = None
+    timeout: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AgentInfo:
     """An agent as workers announce it."""
 
@@ -282,6 +313,7 @@ class AgentInfo:
     description: str = ""
     input_schema: dict[str, Any] | None = None
     durability: str = "journal"  # or "none"
+    intake: Intake = field(default_factory=Intake)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from perdure import step
+from perdure.config import AgentConfig, Config
 from perdure.errors import BoundaryError, RunCancelled, RunDead, RunError, RunFailed
 from perdure.runtime.handle import MAX_DEPTH
 from perdure.store.rows import Filter
@@ -282,3 +283,22 @@ async def test_a_sync_agent_can_start_runs(house: House) -> None:
     house.serve(parent, park_after=0)
     await house.worker()
     assert await house.run("parent") == 7
+
+
+async def test_a_child_has_the_settings_of_the_agent_as_it_is_served(house: House) -> None:
+    """``[agents.NAME]`` says otherwise than the code that starts it knows."""
+
+    async def small() -> str:
+        return "done"
+
+    handle = house.app.add(small)
+
+    async def big() -> str:
+        return (await handle.start()).id
+
+    house.app.add(big)
+    settings = Config(agents={"small": AgentConfig(attempts=2, priority=7)})
+    house.app.agents.update(house.app.configured(settings))
+    await house.worker()
+    child = await house.store.get(await house.run("big"))
+    assert (child.max_attempts, child.priority) == (2, 7)

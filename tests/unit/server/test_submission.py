@@ -23,7 +23,7 @@ from perdure.server.submission import (
     traceparent,
 )
 from perdure.store.blobs import MAX_INLINE, FileBlobs
-from perdure.store.rows import AgentInfo, NewRun
+from perdure.store.rows import AgentInfo, Intake, NewRun
 
 
 def test_only_an_input() -> None:
@@ -107,9 +107,11 @@ async def test_a_run_has_its_agents_policy(tmp_path: Path) -> None:
 
 
 async def test_an_agent_that_is_elsewhere_is_not_asked(tmp_path: Path) -> None:
-    known = Known(AgentInfo("far", "far-queue", "python"), None)
+    intake = Intake(2, 7, 3, timedelta(seconds=9))
+    known = Known(AgentInfo("far", "far-queue", "python", intake=intake), None)
     run = await _run({"input": {"any": "thing"}}, known, tmp_path)
-    assert (run.agent, run.queue, run.cap) == ("far", "far-queue", None)
+    assert (run.agent, run.queue, run.cap) == ("far", "far-queue", ("agent:far", 3))
+    assert (run.max_attempts, run.priority, run.timeout) == (2, 7, timedelta(seconds=9))
 
 
 async def test_an_input_of_the_wrong_type_makes_no_run(tmp_path: Path) -> None:

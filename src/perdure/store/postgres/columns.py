@@ -11,6 +11,7 @@ import orjson
 from perdure.core.record import Entry
 from perdure.core.run import RunState
 from perdure.store.base import INLINE_VALUE
+from perdure.store.intake import to_intake
 from perdure.store.rows import AgentInfo, ApiKey, Lease, LogEvent, Run, Signal
 
 Row = Any  # an asyncpg.Record: by name or place
@@ -18,7 +19,7 @@ Row = Any  # an asyncpg.Record: by name or place
 SHOWN = (
     "id, agent, state, queue, tenant, priority, session, epoch, attempts, max_attempts, "
     "created_at, started_at, finished_at, ready_at, wake_at, deadline_at, worker, parent, depth, "
-    "generation, cancel_requested, alone, waits, labels, trace, error"
+    "generation, cancel_requested, alone, waits, labels, trace, error, n, dismissed_at"
 )
 WHOLE = f"{SHOWN}, result, input"
 ENTRY = (
@@ -77,6 +78,8 @@ def to_run(row: Row, *, payloads: bool) -> Run:
         input=row["input"] if payloads else None,
         result=row["result"] if payloads else None,
         error=None if error is None else orjson.loads(error),
+        n=row["n"],
+        dismissed_at=row["dismissed_at"],
     )
 
 
@@ -139,6 +142,7 @@ def to_agent(row: Row) -> AgentInfo:
         description=row["description"],
         input_schema=None if schema is None else orjson.loads(schema),
         durability=row["durability"],
+        intake=to_intake(row["intake"]),
     )
 
 

@@ -38,6 +38,7 @@ create table perdure.runs (
   created_at timestamptz not null,
   started_at timestamptz,
   finished_at timestamptz,
+  dismissed_at timestamptz,           -- a dead letter that an operator has put aside
   ready_at timestamptz,
   wake_at timestamptz,                -- only while waiting
   deadline_at timestamptz,
@@ -45,6 +46,7 @@ create table perdure.runs (
   idempotency_window interval,        -- null for a run without an idempotency key
   depth int not null,
   generation int not null,
+  since int not null default 0,       -- the log's number after which its journal begins
   parent uuid,
   parent_key bytea,
   trace text,
@@ -73,6 +75,12 @@ create unique index runs_session_head on perdure.runs (tenant, session) where he
 create index runs_children on perdure.runs (parent, n) where parent is not null;
 create index runs_by_age on perdure.runs (n);
 create index runs_by_state on perdure.runs (state, n) include (queue);
+create index runs_generations on perdure.runs (n) where since > 0;
+-- Which blobs are referenced: a value that begins with this byte is a reference (perdure.codec).
+create index runs_blob_inputs on perdure.runs (input)
+  where substring(input from 1 for 1) = '\x01';
+create index runs_blob_results on perdure.runs (result)
+  where substring(result from 1 for 1) = '\x01';
 
 create table perdure.slots (
   cap text not null,
@@ -103,6 +111,7 @@ create table perdure.log (
   request bytea,
   primary key (run_id, seq)
 );
+create index log_blobs on perdure.log (value) where substring(value from 1 for 1) = '\x01';
 -- The server's own compression costs it more than everything else about an entry of some kB.
 alter table perdure.log alter value set storage external, alter request set storage external;
 
@@ -112,10 +121,13 @@ create table perdure.signals (
   name text not null,
   at timestamptz not null,
   dedupe text,
+  read boolean not null default false, -- true once a generation that took it is over
   payload bytea not null,
   primary key (run, n)
 );
 alter table perdure.signals alter payload set storage external;
+create index signals_blobs on perdure.signals (payload)
+  where substring(payload from 1 for 1) = '\x01';
 create unique index signals_dedupe on perdure.signals (run, dedupe) where dedupe is not null;
 
 create table perdure.idempotency (
@@ -136,6 +148,11 @@ create table perdure.messages (
   parent bytea not null,
   body bytea not null,
   primary key (run, node)
+);
+
+-- Runs that are to be deleted with all they have, a little at a time.
+create table perdure.leftovers (
+  run uuid primary key
 );
 
 -- What a worker's lock is named by: ids would have to be hashed, and hashes collide.
@@ -172,6 +189,7 @@ create table perdure.agents (
   description text not null,
   input_schema jsonb,
   durability text not null,
+  intake jsonb not null,              -- what a new run takes over from the agent's policy
   announced_at timestamptz not null
 );
 

@@ -1,8 +1,10 @@
 -- `wake_at` is the earliest time its waits name; `names` and `afters` are the signals it waits
--- for; `report` is the payload for its parent.
+-- for; `report` is the payload for its parent. With `next_input` a queued run goes on in a new
+-- generation, which does not meet the `taken` signals again.
 create type perdure.settlement as (
   id uuid, epoch int, state text, attempts int, result bytea, error bytea, waits jsonb,
-  wake_at timestamptz, wake_in interval, names text[], afters int[], report bytea
+  wake_at timestamptz, wake_in interval, names text[], afters int[], report bytea,
+  next_input bytea, taken int[]
 );
 
 -- Ends attempts and returns what the runs are now; runs whose lease is lost are left out. Each
@@ -63,6 +65,7 @@ begin
         when exists (
           select from unnest(u.names, u.afters) w (name, after)
           join perdure.signals s on s.run = u.id and s.name = w.name and s.n > w.after
+            and not s.read
         ) then 'signal'
         when least(u.wake_at, t + u.wake_in, r.deadline_at) <= t then 'time' end as reason
       from unnest(given) u join perdure.runs r on r.id = u.id and r.epoch = u.epoch
@@ -118,6 +121,19 @@ begin
   end if;
   if watched is not null then
     perform perdure.tell('run:' || w, '') from unnest(watched) w;
+  end if;
+
+  if exists (select from unnest(given) u where u.next_input is not null) then
+    update perdure.runs r
+    set input = u.next_input, generation = r.generation + 1,
+        since = coalesce((select max(l.seq) from perdure.log l where l.run_id = r.id), 0)
+    from unnest(given) u
+    where r.id = u.id and u.next_input is not null
+      and (u.id, u.epoch) in (select * from unnest(held, epochs));
+    update perdure.signals s set read = true
+    from unnest(given) u
+    where s.run = u.id and s.n = any (u.taken) and u.next_input is not null
+      and (u.id, u.epoch) in (select * from unnest(held, epochs));
   end if;
 
   if awake is not null then

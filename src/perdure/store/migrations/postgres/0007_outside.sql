@@ -93,7 +93,7 @@ begin
     return;
   end if;
   select l.* into entry from perdure.log l
-  where l.run_id = run.id and l.type = 'entry' and l.key = resolve.key
+  where l.run_id = run.id and l.type = 'entry' and l.key = resolve.key and l.seq > run.since
   order by l.seq desc limit 1;
   if entry.seq is not null and not asked and entry.state = answer
      and entry.value is not distinct from resolve.value then
@@ -140,11 +140,28 @@ begin
   -- A run that killed its workers stays alone: fresh attempts are no reason to risk others.
   update perdure.runs r
   set attempts = 0, strikes = 0, strikes_seq = 0, cancel_requested = false, finished_at = null,
-      result = null, error = null, deadline_at = t + (r.deadline_at - r.created_at)
+      dismissed_at = null, result = null, error = null, deadline_at = t + (r.deadline_at - r.created_at)
   where r.id = run_id returning r.* into run;
   update perdure.idempotency i set expires_at = null where i.run = run_id;
   if run.id is not null then
     perform perdure.make_ready(run, '{"reason":"redriven"}');
+  end if;
+  return query select r.* from perdure.runs r where r.id = run_id;
+end $$;
+
+create function perdure.dismiss(run_id uuid, who text) returns setof perdure.runs
+language plpgsql
+set plan_cache_mode to force_generic_plan set enable_seqscan to off set jit to off
+as $$
+declare
+  run perdure.runs := perdure.hold(run_id);
+begin
+  if run.state <> 'dead' then
+    perform perdure.refuse(run, format('The run %s is %s: it is no dead letter.', run.id, run.state));
+  elsif run.dismissed_at is null and run.id is not null then
+    update perdure.runs r set dismissed_at = perdure.clock() where r.id = run_id;
+    perform perdure.append(
+      run, 'status', run.state, perdure.about('reason', 'dismissed', 'who', who));
   end if;
   return query select r.* from perdure.runs r where r.id = run_id;
 end $$;

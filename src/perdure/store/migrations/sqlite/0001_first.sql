@@ -28,6 +28,7 @@ CREATE TABLE runs (
   created_at INTEGER NOT NULL,
   started_at INTEGER,
   finished_at INTEGER,
+  dismissed_at INTEGER,            -- a dead letter that an operator has put aside
   ready_at INTEGER,
   wake_at INTEGER,
   deadline_at INTEGER,
@@ -35,6 +36,7 @@ CREATE TABLE runs (
   idempotency_window INTEGER,      -- null for a run without an idempotency key
   depth INTEGER NOT NULL,
   generation INTEGER NOT NULL,
+  since INTEGER NOT NULL DEFAULT 0, -- the log's number after which this generation's journal begins
   parent TEXT,
   parent_key BLOB,
   trace TEXT,
@@ -59,6 +61,10 @@ CREATE INDEX runs_sessions ON runs (tenant, session, n)
 CREATE UNIQUE INDEX runs_session_head ON runs (tenant, session) WHERE head = 1;
 CREATE INDEX runs_children ON runs (parent) WHERE parent IS NOT NULL;
 CREATE INDEX runs_by_state ON runs (state, queue);
+CREATE INDEX runs_generations ON runs (n) WHERE since > 0;
+-- Which blobs are referenced: a value that begins with this byte is a reference (perdure.codec).
+CREATE INDEX runs_blob_inputs ON runs (input) WHERE substr(input, 1, 1) = x'01';
+CREATE INDEX runs_blob_results ON runs (result) WHERE substr(result, 1, 1) = x'01';
 
 CREATE TABLE slots (
   cap TEXT NOT NULL,
@@ -66,9 +72,10 @@ CREATE TABLE slots (
   PRIMARY KEY (cap, run)
 ) WITHOUT ROWID;
 
--- Journal and event log in one. Rows are only ever added.
+-- Journal and event log in one. Rows are only ever added. No foreign key: it would delete all rows
+-- of a run at once with it, and hold everyone up (see leftovers).
 CREATE TABLE log (
-  run INTEGER NOT NULL REFERENCES runs (n) ON DELETE CASCADE,
+  run INTEGER NOT NULL,
   seq INTEGER NOT NULL,
   at INTEGER NOT NULL,
   epoch INTEGER NOT NULL,
@@ -88,6 +95,7 @@ CREATE TABLE log (
   request BLOB,
   PRIMARY KEY (run, seq)
 );
+CREATE INDEX log_blobs ON log (value) WHERE substr(value, 1, 1) = x'01';
 
 CREATE TABLE signals (
   run INTEGER NOT NULL REFERENCES runs (n) ON DELETE CASCADE,
@@ -95,9 +103,11 @@ CREATE TABLE signals (
   name TEXT NOT NULL,
   at INTEGER NOT NULL,
   dedupe TEXT,
+  read INTEGER NOT NULL DEFAULT 0, -- 1 once a generation that took it is over
   payload BLOB NOT NULL,
   PRIMARY KEY (run, n)
 );
+CREATE INDEX signals_blobs ON signals (payload) WHERE substr(payload, 1, 1) = x'01';
 CREATE UNIQUE INDEX signals_dedupe ON signals (run, dedupe) WHERE dedupe IS NOT NULL;
 
 CREATE TABLE idempotency (
@@ -113,11 +123,17 @@ CREATE INDEX idempotency_run ON idempotency (run);
 CREATE INDEX idempotency_expiry ON idempotency (expires_at) WHERE expires_at IS NOT NULL;
 
 CREATE TABLE messages (
-  run INTEGER NOT NULL REFERENCES runs (n) ON DELETE CASCADE,
+  run INTEGER NOT NULL,
   node BLOB NOT NULL,
   parent BLOB NOT NULL,
   body BLOB NOT NULL,
   PRIMARY KEY (run, node)
+);
+
+-- Runs that are to be deleted with all they have, a little at a time. Their numbers are not given
+-- to other runs before nothing is left of them.
+CREATE TABLE leftovers (
+  run INTEGER PRIMARY KEY
 );
 
 CREATE TABLE workers (
@@ -143,6 +159,7 @@ CREATE TABLE agents (
   description TEXT NOT NULL,
   input_schema TEXT,
   durability TEXT NOT NULL,
+  intake TEXT NOT NULL,             -- JSON: what a new run takes over from the agent's policy
   announced_at INTEGER NOT NULL
 ) WITHOUT ROWID;
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from perdure.core.trace import run_of
 from perdure.errors import Conflict, NotFound
+from perdure.store.intake import intake_json
 from perdure.store.postgres.columns import (
     SHOWN,
     WHOLE,
@@ -36,9 +38,10 @@ async def find(database: Database, filter: Filter) -> list[Run]:
     """See ``Store.find``."""
     where, given = ["true"], list[Any]()
 
-    def add(condition: str, value: Any) -> None:
-        given.append(value)
-        where.append(condition.format(f"${len(given)}"))
+    def add(condition: str, *values: Any) -> None:
+        places = [f"${len(given) + i}" for i in range(1, len(values) + 1)]
+        given.extend(values)
+        where.append(condition.format(*places))
 
     if filter.agent is not None:
         add("agent = {}", filter.agent)
@@ -56,6 +59,17 @@ async def find(database: Database, filter: Filter) -> list[Run]:
         add("created_at >= {}", filter.created_after)
     if filter.created_before is not None:
         add("created_at < {}", filter.created_before)
+    if filter.trace_id is not None:
+        add("(substr(trace, 4, 32) = {0} or (trace is null and id::text = {1}))",
+            filter.trace_id, run_of(filter.trace_id))  # fmt: skip
+    if filter.idempotency_key is not None:
+        add("id in (select i.run from perdure.idempotency i"
+            " where i.tenant = {0} and i.agent = {1} and i.key = {2})",
+            filter.tenant or "", filter.agent or "", filter.idempotency_key)  # fmt: skip
+    if filter.dismissed is not None:
+        where.append(f"dismissed_at is {'not null' if filter.dismissed else 'null'}")
+    if filter.before_n is not None:
+        add("n < {}", filter.before_n)
     if filter.before is not None:
         add("n < (select n from perdure.runs where id = {})", to_uuid(filter.before))
     given.append(filter.limit)
@@ -71,13 +85,15 @@ async def find(database: Database, filter: Filter) -> list[Run]:
 
 _ANNOUNCE = """
 insert into perdure.agents
-  (name, queue, framework, description, input_schema, durability, announced_at)
+  (name, queue, framework, description, input_schema, durability, intake, announced_at)
 select *, perdure.clock()
-from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::jsonb[], $6::text[]) a (name)
+from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::jsonb[], $6::text[], $7::jsonb[])
+  a (name)
 order by a.name
 on conflict (name) do update
 set queue = excluded.queue, framework = excluded.framework, description = excluded.description,
     input_schema = excluded.input_schema, durability = excluded.durability,
+    intake = excluded.intake,
     announced_at = excluded.announced_at
 """
 
@@ -90,6 +106,7 @@ async def announce(database: Database, agents: Sequence[AgentInfo]) -> None:
         _ANNOUNCE,
         [a.name for a in last], [a.queue for a in last], [a.framework for a in last],
         [a.description for a in last], schemas, [a.durability for a in last],
+        [intake_json(a.intake) for a in last],
     )  # fmt: skip
 
 

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from perdure.core.run import RunState
+from perdure.core.trace import run_of
 from perdure.errors import Conflict, NotFound
+from perdure.store.intake import intake_json
 from perdure.store.rows import AgentInfo, ApiKey, Filter, Run, Signal
 from perdure.store.sqlite.columns import (
     SHOWN,
@@ -60,6 +62,16 @@ def find(link: sqlite3.Connection, filter: Filter) -> list[Run]:
         add("created_at >= ?", from_time(filter.created_after))
     if filter.created_before is not None:
         add("created_at < ?", from_time(filter.created_before))
+    if filter.trace_id is not None:
+        add("(substr(trace, 4, 32) = ? OR (trace IS NULL AND id = ?))",
+            filter.trace_id, run_of(filter.trace_id))  # fmt: skip
+    if filter.idempotency_key is not None:
+        add("n IN (SELECT run FROM idempotency WHERE tenant = ? AND agent = ? AND key = ?)",
+            filter.tenant or "", filter.agent or "", filter.idempotency_key)  # fmt: skip
+    if filter.dismissed is not None:
+        add(f"dismissed_at IS {'NOT NULL' if filter.dismissed else 'NULL'}")
+    if filter.before_n is not None:
+        add("n < ?", filter.before_n)
     if filter.before is not None:
         add("n < (SELECT n FROM runs WHERE id = ?)", filter.before)
     rows = link.execute(
@@ -73,7 +85,7 @@ def signals(link: sqlite3.Connection, run_id: str, after: int) -> list[Signal]:
     """See ``Store.signals``."""
     rows = link.execute(
         "SELECT n, name, payload, at FROM signals"
-        " WHERE run = (SELECT n FROM runs WHERE id = ?) AND n > ? ORDER BY n",
+        " WHERE run = (SELECT n FROM runs WHERE id = ?) AND n > ? AND NOT read ORDER BY n",
         (run_id, after),
     )
     return [to_signal(row) for row in rows]
@@ -88,9 +100,9 @@ def announce(tx: Transaction, agents: Sequence[AgentInfo]) -> None:
         schema = None if agent.input_schema is None else to_json(agent.input_schema)
         tx.run(
             "INSERT OR REPLACE INTO agents (name, queue, framework, description, input_schema,"
-            " durability, announced_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            " durability, intake, announced_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             agent.name, agent.queue, agent.framework, agent.description, schema,
-            agent.durability, tx.now,
+            agent.durability, intake_json(agent.intake), tx.now,
         )  # fmt: skip
 
 
