@@ -94,7 +94,12 @@ class AgentConfig:
 
 @dataclass(frozen=True, slots=True)
 class LogConfig:
+    """See ``perdure.observe.logs``. ``level`` is of Perdure's own lines, ``others`` of everyone
+    else's, the agent's included; ``format`` is text or json."""
+
     level: str = "info"
+    others: str = "warning"
+    format: str = "text"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,14 +14,16 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from perdure.cli.strays import Strays
 from perdure.config import Config
 from perdure.errors import ConfigError, SchemaOutdated, StoreUnavailable
+from perdure.observe import logs
 from perdure.runtime.agent import Agent
 from perdure.runtime.runtime import Runtime
 from perdure.runtime.worker import Worker, WorkerSettings
@@ -35,29 +37,35 @@ HURRY = 2.0  # seconds that a second signal leaves for giving leases back
 UNWIND = 15.0  # seconds on top of the drain time, after which a process leaves stuck code behind
 THREADS = 1.0  # seconds that threads of effects get to end by themselves
 SAID_BY_EVENTS = ("perdure.attempt", "perdure.execution")
-LEVELS = ("debug", "info", "warning", "error")
 
 
 def prepare(config: Config, *, shown: bool = False) -> None:
     """Logging and crash points. ``shown``: progress is, so that the log need not say what a run's
     events say. Raises ConfigError."""
-    level = config.log.level.lower()
-    if level not in LEVELS:
-        raise ConfigError(
-            f"log.level = {config.log.level!r} is no level.", hint=f"One of: {', '.join(LEVELS)}"
-        )
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.WARNING,
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-        datefmt="%H:%M:%S" if sys.stderr.isatty() else None,
-    )
-    logging.getLogger("perdure").setLevel(level.upper())
+    level = _one_of(logs.LEVELS, "log.level", config.log.level)
+    others = _one_of(logs.LEVELS, "log.others", config.log.others)
+    logs.configure(_one_of(logs.FORMATS, "log.format", config.log.format), level, others)
     for name in SAID_BY_EVENTS:
         quiet = shown and level != "debug"
         logging.getLogger(name).setLevel(logging.ERROR if quiet else logging.NOTSET)
     if config.testing.crash:
         crash.arm(config.testing.crash)
+
+
+def _one_of(known: Sequence[str], name: str, value: str) -> str:
+    if value.lower() not in known:
+        noun = "format" if name.endswith("format") else "level"
+        raise ConfigError(f"{name} = {value!r} is no {noun}.", hint=f"One of: {', '.join(known)}")
+    return value.lower()
+
+
+def tell(config: Config, text: str) -> None:
+    """What a process says of itself, on stderr: a line of the log where that is for machines."""
+    if config.log.format.lower() == "json":
+        log.info("%s", text)
+    else:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
 
 
 # -- the store ------------------------------------------------------------------------------------
@@ -183,6 +191,21 @@ class Stop:
         """A first signal, too, ends the process for certain: a while after the drain time."""
         if worker is not None:
             self.limit = worker.settings.drain.total_seconds() + UNWIND
+
+    async def unless(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Do ``work`` to its end, unless told to stop before; whether it was."""
+        working = asyncio.ensure_future(work)
+        asked = asyncio.ensure_future(self.asked.wait())
+        try:
+            await asyncio.wait({working, asked}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                working.result()
+                return False
+            return True
+        finally:
+            for task in (working, asked):
+                task.cancel()
+            await asyncio.gather(working, asked, return_exceptions=True)
 
     def listen(self) -> None:
         """Take SIGTERM and SIGINT."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command("serve")
-@click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
+@click.argument("targets", metavar="TARGET...", type=options.TARGET, nargs=-1, required=True)
 @options.server_options
 @click.option("--worker/--no-worker", default=True, help="Execute runs in this process too (yes).")
 @options.worker_options
@@ -56,8 +56,8 @@ def command(
 
     def ready(address: Address, service: Service) -> None:
         what = "with a worker" if worker else "without a worker"
-        click.echo(
-            f"Serving {', '.join(agents)} at {address.url} {what} on {service.store.url}", err=True
+        process.tell(
+            config, f"Serving {', '.join(agents)} at {address.url} {what} on {service.store.url}"
         )
 
     return serve(config, agents, with_worker=worker, on_ready=ready)

@@ -10,7 +10,7 @@ from perdure.cli import options
 
 
 @click.command("worker")
-@click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
+@click.argument("targets", metavar="TARGET...", type=options.TARGET, nargs=-1, required=True)
 @options.worker_options
 @options.settings
 def command(
@@ -46,14 +46,14 @@ def command(
             stop.listen()
             async with process.capturing(config, worker.runtime):
                 await worker.start()
-                click.echo(
-                    f"Worker {worker.id} is ready: {', '.join(agents)} on {opened.url}", err=True
+                process.tell(
+                    config, f"Worker {worker.id} is ready: {', '.join(agents)} on {opened.url}"
                 )
                 await stop.asked.wait()
-                click.echo(
+                process.tell(
+                    config,
                     f"Draining: {worker.running} runs end between two effects. "
                     "A second signal ends them now.",
-                    err=True,
                 )
                 await process.drain(worker, stop)
         return stop.exit_code if stop.again.is_set() else 0

@@ -217,7 +217,7 @@ class Closing:
             async with asyncio.timeout(patience):
                 await bodies.ended()
         except TimeoutError:
-            log.warning("run %s: a thread of a step or tool did not end", self._attempt.run_id)
+            self._warn("a thread of a step or tool did not end")
 
     async def _flown(self, failed: bool) -> None:
         attempt = self._attempt
@@ -228,7 +228,7 @@ class Closing:
                 await asyncio.wait({over, cutting}, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait({over}, timeout=STRAGGLER_SECONDS)
             if not over.done():
-                log.warning("run %s: %d effects did not end", attempt.run_id, attempt.open_effects)
+                self._warn(f"{attempt.open_effects} effects did not end")
         finally:
             over.cancel()
             cutting.cancel()
@@ -244,7 +244,11 @@ class Closing:
                 task.cancel()
             _, rest = await asyncio.wait(rest, timeout=0.05)
         if rest:
-            log.warning("run %s: %d tasks did not end when cancelled", attempt.run_id, len(rest))
+            self._warn(f"{len(rest)} tasks did not end when cancelled")
+
+    def _warn(self, text: str) -> None:
+        run_id = self._attempt.run_id
+        log.warning("run %s: %s", run_id, text, extra={"run_id": run_id})
 
     # -- unwinding ----------------------------------------------------------------------------
 

@@ -68,7 +68,9 @@ async def execute(attempt: Attempt) -> Ended | None:
         settled = await attempt.runtime.recorder.settle(settlement)
     except Exception as error:
         # Something in it cannot be written. The run must not stay leased for ever.
-        log.exception("run %s: its end cannot be written", attempt.run_id)
+        log.exception(
+            "run %s: its end cannot be written", attempt.run_id, extra={"run_id": attempt.run_id}
+        )
         failure = RunFailed(f"The end of the run could not be written: {error}")
         settlement = _settle(attempt, RunState.FAILED, error=failure)
         settled = await attempt.runtime.recorder.settle(settlement)
@@ -190,7 +192,13 @@ def _failure(
     verdict = decide(attempt.policy.retry, failures, severity, random.random(), retry_after(error))
     records = tuple(attempt.void_failures())
     if verdict.again_in is not None and failures < lease.max_attempts:
-        log.info("run %s: attempt %d failed: %r", lease.run_id, failures, error)
+        log.info(
+            "run %s: attempt %d failed: %r",
+            lease.run_id,
+            failures,
+            error,
+            extra={"run_id": lease.run_id, "agent": lease.agent, "attempt": failures},
+        )
         wait = Wait("retry", detail=f"{type(error).__name__}: {error}"[:500])
         return _settle(
             attempt, RunState.WAITING, attempts=failures, waits=(wait,),

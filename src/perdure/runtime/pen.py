@@ -67,7 +67,7 @@ class Pen:
 
     def warn(self, code: str, message: str, *, key: bytes | None = None) -> None:
         """Tell the run's watchers, and the log."""
-        log.warning("run %s: %s", self.run_id, message)
+        log.warning("run %s: %s", self.run_id, message, extra={"run_id": self.run_id})
         self.append_quietly(
             Record(RecordType.WARNING, key=key, name=code, value=orjson.dumps({"message": message}))
         )

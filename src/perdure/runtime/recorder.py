@@ -153,7 +153,10 @@ class Recorder:
                 for part in by_run.values():
                     await self._write(part)
                 return
-            log.exception("run %s: its rows cannot be written", batch[0].writer.run_id)
+            run_id = batch[0].writer.run_id
+            log.exception(
+                "run %s: its rows cannot be written", run_id, extra={"run_id": run_id}
+            )
             for pending in batch:
                 if pending.future is not None and not pending.future.done():
                     pending.future.set_exception(error)
