@@ -12,7 +12,7 @@ from perdure.core.record import EntryState
 from perdure.core.run import RunState
 from perdure.errors import Conflict, NotFound
 from perdure.store import Store
-from perdure.store.rows import Wait
+from perdure.store.rows import Filter, Wait
 from tests.contract.driver import (
     add,
     claim,
@@ -21,6 +21,7 @@ from tests.contract.driver import (
     outcome,
     park,
     row,
+    seqs,
     settle,
     started,
     state_of,
@@ -268,3 +269,44 @@ async def test_a_redriven_child_signals_its_parent_again(store: Store) -> None:
         "failed",
         "succeeded",
     ]
+
+
+# -- dismiss --------------------------------------------------------------------------------------
+
+
+async def dead_letter(store: Store) -> str:
+    lease = await started(store)
+    await settle(store, lease, RunState.DEAD, error=b'{"message":"no"}')
+    return lease.run_id
+
+
+async def test_a_dead_run_is_put_aside_once(store: Store, other: Store) -> None:
+    left, run_id = await dead_letter(store), await dead_letter(store)
+    run = await store.dismiss(run_id, who="ada")
+    assert (run.state, run.dismissed_at is not None) == (RunState.DEAD, True)
+    assert [r.id for r in await other.find(Filter(dismissed=False))] == [left]
+    assert [r.id for r in await other.find(Filter(dismissed=True))] == [run_id]
+    assert (await statuses(store, run_id))[-1] == ("dead", "dismissed")
+    log = await seqs(store, run_id)
+    store.shift_clock(timedelta(hours=1))
+    assert await other.dismiss(run_id) == run
+    assert await seqs(store, run_id) == log
+
+
+async def test_a_redrive_takes_a_dismissed_run_up_again(store: Store) -> None:
+    run_id = await dead_letter(store)
+    await store.dismiss(run_id)
+    assert (await store.redrive(run_id)).dismissed_at is None
+    assert (await store.get(run_id)).dismissed_at is None
+
+
+async def test_only_dead_runs_are_dismissed(store: Store) -> None:
+    lease = await started(store)
+    with pytest.raises(Conflict):
+        await store.dismiss(lease.run_id)
+    await settle(store, lease, RunState.FAILED)
+    with pytest.raises(Conflict):
+        await store.dismiss(lease.run_id)
+    assert await seqs(store, lease.run_id) == []
+    with pytest.raises(NotFound):
+        await store.dismiss(GONE)

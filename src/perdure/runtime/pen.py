@@ -32,6 +32,7 @@ class Pen:
         self.added = False  # an entry was recorded
         self.entries = 0  # recorded so far, by earlier attempts too
         self._attempts = lease.attempts
+        self._trace_id = trace_id(lease.run_id, lease.trace)
         self._runtime = runtime
         self._closing = closing
         self._announced = False
@@ -100,7 +101,13 @@ class Pen:
 
     def _announce(self) -> None:
         self._announced = True
-        value = orjson.dumps({"attempt": self._attempts + 1, "worker": self._runtime.worker_id})
+        value = orjson.dumps(
+            {
+                "attempt": self._attempts + 1,
+                "worker": self._runtime.worker_id,
+                "trace_id": self._trace_id,
+            }
+        )
         self._runtime.recorder.append_quietly(self, Record(RecordType.ATTEMPT, value=value))
 
 

@@ -16,6 +16,7 @@ from typing import Any, cast
 import orjson
 
 from perdure import codec
+from perdure.core import trace
 from perdure.core.digest import digest
 from perdure.core.ports import current_boundary
 from perdure.core.record import Kind, Promise
@@ -29,7 +30,9 @@ from perdure.store.blobs import MAX_INLINE
 @dataclass(frozen=True, slots=True)
 class Current:
     """The run that the calling code belongs to. ``attempt`` counts from 1 and rises only with
-    failures; ``epoch`` rises with every claim."""
+    failures; ``epoch`` rises with every claim. ``trace_id`` (W3C, 32 hex digits) is that of whoever
+    started the run, and of the runs that it starts; ``traceparent`` is the header by which to hand
+    it on."""
 
     run_id: str
     agent: str
@@ -43,6 +46,8 @@ class Current:
     created_at: datetime
     deadline_at: datetime | None
     replaying: bool
+    trace_id: str
+    traceparent: str
 
 
 def _place(verb: str) -> Place:
@@ -77,6 +82,8 @@ def current() -> Current:
         created_at=lease.created_at,
         deadline_at=lease.deadline_at,
         replaying=attempt.replaying,
+        trace_id=trace.trace_id(lease.run_id, lease.trace),
+        traceparent=trace.onward(lease.run_id, lease.trace),
     )
 
 

@@ -101,7 +101,8 @@ class Watch:
             except StoreUnavailable:
                 pass
         try:
-            await asyncio.wait_for(self._moved.wait(), min(seconds, POLL))
+            async with asyncio.timeout(min(seconds, POLL)):
+                await self._moved.wait()
         except TimeoutError:
             return False
         # Whatever is told from here on is about something newer than what is read next.

@@ -134,7 +134,8 @@ class Store(ABC):
 
     @abstractmethod
     async def journal(self, run_id: str) -> list[Entry]:
-        """The run's entries, folded, without values over INLINE_VALUE bytes."""
+        """The entries of the run's present generation, folded, without values over INLINE_VALUE
+        bytes."""
 
     @abstractmethod
     async def values(self, run_id: str, seqs: Sequence[int]) -> dict[int, bytes]:
@@ -156,7 +157,9 @@ class Store(ABC):
         read it from the child. A parent that is final gets none.
 
         A waiting run wakes at the earliest of ``wake_in``, its waits' ``until`` and its deadline;
-        where that has passed already it becomes queued. Repeating a call whose answer was lost
+        where that has passed already it becomes queued. One that goes on in its ``next``
+        generation keeps its id, session, slot, deadline, idempotency key and the signals that
+        were not taken. Repeating a call whose answer was lost
         gives the same answer, except that a hop is then answered like a lost lease."""
 
     @abstractmethod
@@ -184,7 +187,8 @@ class Store(ABC):
         ``dedupe`` again returns the first one's. Raises NotFound, Conflict (final)."""
 
     @abstractmethod
-    async def signals(self, run_id: str, after: int = 0) -> list[Signal]: ...
+    async def signals(self, run_id: str, after: int = 0) -> list[Signal]:
+        """Those that no earlier generation took."""
 
     @abstractmethod
     async def cancel(self, run_id: str, reason: str = "") -> Run:
@@ -202,6 +206,11 @@ class Store(ABC):
         """A failed or dead run goes on from its journal with fresh attempts and as much time
         until its deadline as at first; one that had to be alone still has to. A waiting one is
         woken to look again (the code, a limit or the world changed). Raises NotFound, Conflict."""
+
+    @abstractmethod
+    async def dismiss(self, run_id: str, *, who: str = "") -> Run:
+        """Put a dead run aside: it is listed as a dead letter no longer. A redrive undoes it.
+        Dismissing a dismissed run changes nothing. Raises NotFound, Conflict (not dead)."""
 
     # -- workers and maintenance --------------------------------------------------------------
 

@@ -166,6 +166,9 @@ class PostgresStore(Store):
     async def redrive(self, run_id: str) -> Run:
         return await outside.redrive(self._pool, run_id)
 
+    async def dismiss(self, run_id: str, *, who: str = "") -> Run:
+        return await outside.dismiss(self._pool, run_id, who)
+
     # -- workers and maintenance --------------------------------------------------------------
 
     async def join(

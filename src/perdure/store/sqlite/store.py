@@ -172,6 +172,9 @@ class SqliteStore(Store):
     async def redrive(self, run_id: str) -> Run:
         return await self._change(run_id, lambda tx: outside.redrive(tx, run_id))
 
+    async def dismiss(self, run_id: str, *, who: str = "") -> Run:
+        return await self._change(run_id, lambda tx: outside.dismiss(tx, run_id, who))
+
     async def _change(self, run_id: str, body: Callable[[Transaction], None]) -> Run:
         def change(tx: Transaction) -> Run:
             body(tx)

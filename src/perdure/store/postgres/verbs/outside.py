@@ -28,7 +28,8 @@ async def signal(
 async def signals(database: Database, run_id: str, after: int) -> list[Signal]:
     """See ``Store.signals``."""
     rows = await database.rows(
-        "select n, name, payload, at from perdure.signals where run = $1 and n > $2 order by n",
+        "select n, name, payload, at from perdure.signals where run = $1 and n > $2"
+        " and not read order by n",
         to_uuid(run_id), after,
     )  # fmt: skip
     return [to_signal(row) for row in rows]
@@ -51,6 +52,11 @@ async def resolve(
 async def redrive(database: Database, run_id: str) -> Run:
     """See ``Store.redrive``."""
     return await _changed(database, run_id, "perdure.redrive($1)")
+
+
+async def dismiss(database: Database, run_id: str, who: str) -> Run:
+    """See ``Store.dismiss``."""
+    return await _changed(database, run_id, "perdure.dismiss($1, $2)", who)
 
 
 async def watch(database: Database, run_id: str) -> None:

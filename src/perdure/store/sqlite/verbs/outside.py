@@ -60,7 +60,8 @@ def resolve(tx: Transaction, run_id: str, key: bytes, value: bytes | None, who: 
     run = load(tx, run_id)
     state = RunState(run["state"])
     entry = tx.one(
-        f"SELECT {LOG} FROM log WHERE run = ? AND type = ? AND key = ? ORDER BY seq DESC LIMIT 1",
+        f"SELECT {LOG} FROM log WHERE run = ?1 AND type = ?2 AND key = ?3"
+        " AND seq > (SELECT since FROM runs WHERE n = ?1) ORDER BY seq DESC LIMIT 1",
         run["n"], RecordType.ENTRY, key,
     )  # fmt: skip
     answer = EntryState.VOID if value is None else EntryState.DONE
@@ -91,12 +92,23 @@ def redrive(tx: Transaction, run_id: str) -> None:
     # A run that killed its workers stays alone: fresh attempts are no reason to risk others.
     tx.run(
         "UPDATE runs SET attempts = 0, strikes = 0, strikes_seq = 0, cancel_requested = 0,"
-        " finished_at = NULL, result = NULL, error = NULL,"
+        " finished_at = NULL, dismissed_at = NULL, result = NULL, error = NULL,"
         " deadline_at = ? + deadline_at - created_at WHERE n = ?",
         tx.now, run["n"],
     )  # fmt: skip
     tx.run("UPDATE idempotency SET expires_at = NULL WHERE run = ?", run["n"])
     make_ready(tx, load_n(tx, run["n"]), Event.REDRIVEN, "redriven")
+
+
+def dismiss(tx: Transaction, run_id: str, who: str) -> None:
+    """See ``Store.dismiss``."""
+    run = load(tx, run_id)
+    state = RunState(run["state"])
+    if state is not RunState.DEAD:
+        raise Conflict(f"The run {run_id} is {state}: it is no dead letter.", state=state)
+    if tx.value("SELECT dismissed_at FROM runs WHERE n = ?", run["n"]) is None:
+        tx.run("UPDATE runs SET dismissed_at = ? WHERE n = ?", tx.now, run["n"])
+        append_status(tx, run, state, reason="dismissed", who=who)
 
 
 def watch(tx: Transaction, run_id: str) -> None:
