@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command("dev")
-@click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
+@click.argument("targets", metavar="TARGET...", type=options.TARGET, nargs=-1, required=True)
 @options.server_options
 @options.worker_options
 @options.settings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
 from perdure.errors import StoreUnavailable
 from perdure.server.watch import AWAY, POLL, Watches
@@ -44,3 +45,8 @@ async def whole_log(store: Store, run_id: str, after: int = 0) -> list[LogEvent]
         found.extend(page)
         if len(page) < PAGE:
             return found
+
+
+async def skew(store: Store) -> timedelta:
+    """How far the store's clock is before this machine's."""
+    return await store.now() - datetime.now(UTC)

@@ -29,6 +29,7 @@ COMMANDS = {
     "db": Entry("perdure.cli.db", "The database's schema."),
     "config": Entry("perdure.cli.config", "The settings and where they come from."),
     "simulate": Entry("perdure.cli.simulate", "Stand-ins for what costs money."),
+    "completion": Entry("perdure.cli.completion", "A script that completes commands in a shell."),
     "demo": Entry("perdure.cli.demo", "See an agent survive kill -9, without any key."),
 }
 

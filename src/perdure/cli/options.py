@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from perdure.errors import ConfigError
 
@@ -21,6 +22,52 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+class RunId(click.ParamType):
+    """A run's id; shells complete it."""
+
+    name = "run"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from perdure.cli.completion import names
+
+        return names.runs(ctx, incomplete)
+
+
+class AgentName(click.ParamType):
+    """An agent's name; shells complete those of the store."""
+
+    name = "agent"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from perdure.cli.completion import names
+
+        return names.agents(ctx, incomplete)
+
+
+class Target(click.ParamType):
+    """A TARGET; shells complete the file. ``or_agent``: or an agent's name."""
+
+    name = "target"
+
+    def __init__(self, *, or_agent: bool = False) -> None:
+        self._or_agent = or_agent
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from perdure.cli.completion import names
+
+        found = [CompletionItem(incomplete, type="file")]
+        return names.agents(ctx, incomplete) + found if self._or_agent else found
+
+
+RUN, AGENT, TARGET, TARGET_OR_AGENT = RunId(), AgentName(), Target(), Target(or_agent=True)
 
 
 def settings(function: F) -> F:

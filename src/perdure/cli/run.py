@@ -10,13 +10,15 @@ from perdure.cli import options
 
 
 @click.command("run")
-@click.argument("target", metavar="TARGET|AGENT")
+@click.argument("target", metavar="TARGET|AGENT", type=options.TARGET_OR_AGENT)
 @click.argument("text", metavar="[INPUT]", required=False)
 @click.option("--input", "json_text", metavar="JSON", help="The input as JSON.")
 @click.option("--input-file", metavar="FILE", help="The input as JSON from a file; - is stdin.")
 @click.option("--agent", metavar="NAME", help="Which one, where TARGET holds several agents.")
 @click.option("--timeout", metavar="TIME", help="The run's deadline, e.g. 90s or 2h.")
-@click.option("--resume", metavar="RUN_ID", help="Go on with this run instead of a new one.")
+@click.option(
+    "--resume", metavar="RUN_ID", type=options.RUN, help="Go on with this run instead of a new one."
+)
 @click.option("--follow", is_flag=True, help="Show progress even where no terminal is attached.")
 @options.as_json
 @options.settings

@@ -14,7 +14,7 @@ import orjson
 
 from perdure import codec
 from perdure.cli import outcome, process
-from perdure.cli.follow import follow
+from perdure.cli.follow import follow, skew
 from perdure.cli.terminal import output
 from perdure.cli.terminal.progress import Progress
 from perdure.config import Config
@@ -101,7 +101,7 @@ def remotely(
         async with process.open_store(config) as store:
             run_id = resume or await _enqueue(store, agent, value, timeout, blobs)
             stop.listen()
-            with _progress(run_id, show) as progress:
+            with _progress(run_id, show, await skew(store)) as progress:
                 if progress is not None:
                     progress.say(f"Run {run_id}")
                 if not await _served(store, agent):
@@ -155,7 +155,7 @@ def _execute(
             async with process.capturing(config, worker.runtime):
                 stop.listen()
                 await worker.start()
-                with _progress(run_id, show) as progress:
+                with _progress(run_id, show, await skew(store)) as progress:
                     if progress is not None:
                         progress.say(f"Run {run_id}")
                         progress.waits(waits)
@@ -213,22 +213,11 @@ async def _watch(
             elif progress is not None:
                 progress.show(event)
 
-    reading = asyncio.ensure_future(read())
-    asked = asyncio.ensure_future(stop.asked.wait())
-    try:
-        await asyncio.wait({reading, asked}, return_when=asyncio.FIRST_COMPLETED)
-        if reading.done():
-            reading.result()
-            return True
-        return False
-    finally:
-        for task in (reading, asked):
-            task.cancel()
-        await asyncio.gather(reading, asked, return_exceptions=True)
+    return not await stop.unless(read())
 
 
-def _progress(run_id: str, show: Show) -> AbstractContextManager[Progress | None]:
-    return Progress(run_id, target=show.target) if show.progress else nullcontext()
+def _progress(run_id: str, show: Show, ahead: timedelta) -> AbstractContextManager[Progress | None]:
+    return Progress(run_id, target=show.target, skew=ahead) if show.progress else nullcontext()
 
 
 async def _check_resumable(

@@ -10,7 +10,7 @@ from perdure.cli import options
 
 
 @click.command("signal")
-@click.argument("run_id", metavar="RUN")
+@click.argument("run_id", metavar="RUN", type=options.RUN)
 @click.argument("name", metavar="NAME")
 @click.argument("payload", metavar="[PAYLOAD]", required=False)
 @click.option("--dedupe", metavar="KEY", help="Sending again with the same key changes nothing.")

@@ -9,6 +9,7 @@ from perdure.cli.lazy import Entry, LazyGroup
 COMMANDS = {
     "list": Entry("perdure.cli.runs.list", "The newest runs, filtered."),
     "show": Entry("perdure.cli.runs.show", "A run: state, waits, and the tree of its effects."),
+    "watch": Entry("perdure.cli.runs.watch", "A run, or all that are not final, as they go."),
     "events": Entry("perdure.cli.runs.events", "A run's events as JSON lines."),
     "signal": Entry("perdure.cli.signal", "Send a signal to a run."),
     "cancel": Entry("perdure.cli.runs.cancel", "Stop runs, and the runs they started."),

@@ -10,7 +10,7 @@ from perdure.cli import options
 
 
 @click.command("cancel")
-@click.argument("run_ids", metavar="RUN...", nargs=-1, required=True)
+@click.argument("run_ids", metavar="RUN...", type=options.RUN, nargs=-1, required=True)
 @click.option("--reason", default="", metavar="TEXT", help="Kept in the run's log.")
 @options.as_json
 @options.settings

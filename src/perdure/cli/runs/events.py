@@ -10,7 +10,7 @@ from perdure.cli import options
 
 
 @click.command("events")
-@click.argument("run_id", metavar="RUN")
+@click.argument("run_id", metavar="RUN", type=options.RUN)
 @click.option("--follow", "-f", "follow_", is_flag=True, help="Wait for more until the run ends.")
 @click.option("--after", type=click.IntRange(0), default=0, metavar="SEQ", help="Only later ones.")
 @click.option("--text", is_flag=True, help="For people, instead of JSON lines.")
@@ -39,8 +39,6 @@ def command(
     process.prepare(config)
 
     async def main(stop: process.Stop) -> int:
-        import asyncio
-
         async with process.open_store(config) as opened:
             await opened.get(run_id, payloads=False)
             with Progress(run_id) if text else nullcontext() as progress:
@@ -54,14 +52,6 @@ def command(
                         progress.show(event) if progress else output.line(view(event))
 
                 stop.listen()
-                reading = asyncio.ensure_future(read())
-                asked = asyncio.ensure_future(stop.asked.wait())
-                await asyncio.wait({reading, asked}, return_when=asyncio.FIRST_COMPLETED)
-                asked.cancel()
-                if reading.done():
-                    reading.result()
-                    return 0
-                reading.cancel()
-                return stop.exit_code
+                return stop.exit_code if await stop.unless(read()) else 0
 
     return process.run_process(main)

@@ -10,7 +10,7 @@ from perdure.cli import options
 
 
 @click.command("export")
-@click.argument("run_id", metavar="RUN")
+@click.argument("run_id", metavar="RUN", type=options.RUN)
 @click.argument("file", metavar="[FILE]", default="-")
 @options.settings
 def command(run_id: str, file: str, store: str | None, config_file: Path | None) -> None:

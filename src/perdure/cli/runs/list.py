@@ -11,7 +11,7 @@ from perdure.core.run import RunState
 
 
 @click.command("list")
-@click.option("--agent", metavar="NAME", help="Only runs of this agent.")
+@click.option("--agent", metavar="NAME", type=options.AGENT, help="Only runs of this agent.")
 @click.option(
     "--state",
     "states",

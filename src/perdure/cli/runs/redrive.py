@@ -10,7 +10,7 @@ from perdure.cli import options
 
 
 @click.command("redrive")
-@click.argument("run_ids", metavar="RUN...", nargs=-1, required=True)
+@click.argument("run_ids", metavar="RUN...", type=options.RUN, nargs=-1, required=True)
 @options.as_json
 @options.settings
 def command(

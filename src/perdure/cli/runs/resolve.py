@@ -10,7 +10,7 @@ from perdure.cli import options
 
 
 @click.command("resolve")
-@click.argument("run_id", metavar="RUN")
+@click.argument("run_id", metavar="RUN", type=options.RUN)
 @click.argument("key", metavar="[KEY]", required=False)
 @click.option("--result", "result", metavar="JSON", help="It happened, and this is what it gave.")
 @click.option("--again", is_flag=True, help="It did not happen: do it again.")

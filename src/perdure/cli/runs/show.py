@@ -10,7 +10,7 @@ from perdure.cli import options
 
 
 @click.command("show")
-@click.argument("run_id", metavar="RUN")
+@click.argument("run_id", metavar="RUN", type=options.RUN)
 @options.as_json
 @options.settings
 def command(run_id: str, json_: bool, store: str | None, config_file: Path | None) -> None:

@@ -76,6 +76,12 @@ def stderr() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=False)
 
 
+def moving(console: Console) -> bool:
+    """Whether pictures may move there: only where someone looks. FORCE_COLOR asks for colours in a
+    pipe, not for a cursor that jumps."""
+    return console.is_terminal and console.file.isatty() and not console.is_dumb_terminal
+
+
 def table(
     columns: Sequence[str],
     rows: Sequence[Sequence[str]],
@@ -92,16 +98,12 @@ def table(
     widths = [
         max([len(column), *(len(row[i]) for row in rows)]) for i, column in enumerate(columns)
     ]
-    if not sys.stdout.isatty():
-        for row in (columns, *rows):
-            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            print("  ".join(cells).rstrip())
-        return
     from rich.text import Text
 
     console, styles = stdout(), cell_styles or {}
     shown = list(range(len(columns)))
-    if shrink is not None:
+    narrow = sys.stdout.isatty()
+    if shrink is not None and narrow:
         if not any(row[shrink] for row in rows):
             shown.remove(shrink)
         for column in (*optional, None):
@@ -113,10 +115,12 @@ def table(
             if shrink in shown or left < -2:
                 shown.remove(column)
     for n, row in enumerate((columns, *rows), -1):
-        line = Text(style="dim" if n < 0 else "", no_wrap=True, overflow="ellipsis")
+        line = Text(style="dim" if n < 0 else "")
+        if narrow:
+            line.no_wrap, line.overflow = True, "ellipsis"
         for i in shown:
             cell = row[i] if len(row[i]) <= widths[i] else row[i][: widths[i] - 1] + "…"
             line.append(cell.ljust(widths[i]), style=styles.get((n, i), ""))
             line.append("" if i == shown[-1] else "  ")
         line.rstrip()
-        console.print(line)
+        console.print(line, soft_wrap=not narrow)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -22,9 +21,6 @@ def print_runs(runs: Sequence[Run], now: datetime) -> None:
         for run in runs
     ]
     columns = ("RUN", "AGENT", "STATE", "AGE", "TOOK", "ABOUT")
-    if not sys.stdout.isatty():
-        output.table(columns, rows)
-        return
     output.table(
         columns,
         rows,
