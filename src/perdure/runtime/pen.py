@@ -11,6 +11,7 @@ import orjson
 
 from perdure import codec
 from perdure.core.record import Record, RecordType
+from perdure.core.trace import trace_id
 from perdure.runtime.closing import Closing, Ending
 from perdure.runtime.ticket import node
 
