@@ -57,7 +57,8 @@ def entries(runs: list[uuid.UUID], seq: int) -> list[tuple[Any, ...]]:
 
 def settlements(runs: list[uuid.UUID]) -> list[tuple[Any, ...]]:
     return [
-        (run, 1, "succeeded", 0, None, None, "[]", None, None, [], [], None) for run in runs
+        (run, 1, "succeeded", 0, None, None, "[]", None, None, [], [], None, None, None)
+        for run in runs
     ]  # fmt: skip
 
 

@@ -89,6 +89,8 @@ def _settlement(run: UUID, new: Settlement) -> tuple[Any, ...]:
         min(times, default=None), new.wake_in,
         [wait.name for wait in named], [wait.after for wait in named],
         outcome(state, new.result, new.error) if state.final else None,
+        None if new.next is None else new.next.input,
+        None if new.next is None else list(new.next.taken),
     )  # fmt: skip
 
 
@@ -98,7 +100,8 @@ def _settlement(run: UUID, new: Settlement) -> tuple[Any, ...]:
 async def journal(database: Database, run_id: str) -> list[Entry]:
     """See ``Store.journal``."""
     rows = await database.rows(
-        f"select {ENTRY} from perdure.log where run_id = $1 and type = $2 order by seq",
+        f"select {ENTRY} from perdure.log where run_id = $1 and type = $2"
+        " and seq > (select since from perdure.runs where id = $1) order by seq",
         to_uuid(run_id), RecordType.ENTRY,
     )  # fmt: skip
     return fold(to_entries(rows))

@@ -31,7 +31,13 @@ class _Batch:
 
     def __init__(self, tx: Transaction) -> None:
         self.tx = tx
-        self.first = int(tx.value("SELECT coalesce(max(n), 0) + 1 FROM runs"))
+        # What is left of a run that is being deleted still goes by its number.
+        self.first = int(
+            tx.value(
+                "SELECT 1 + max((SELECT coalesce(max(n), 0) FROM runs),"
+                " (SELECT coalesce(max(run), 0) FROM leftovers))"
+            )
+        )
         self.runs: list[tuple[Any, ...]] = []
         self.slots: list[tuple[str, int]] = []
         self.keys: list[tuple[Any, ...]] = []

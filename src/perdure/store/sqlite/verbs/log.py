@@ -95,8 +95,9 @@ _RUN = "(SELECT n FROM runs WHERE id = ?)"
 def journal(link: sqlite3.Connection, run_id: str) -> list[Entry]:
     """See ``Store.journal``."""
     rows = link.execute(
-        f"SELECT {ENTRY} FROM log WHERE run = {_RUN} AND type = ? ORDER BY seq",
-        (run_id, RecordType.ENTRY),
+        f"SELECT {ENTRY} FROM log WHERE run = {_RUN} AND type = ?"
+        " AND seq > (SELECT since FROM runs WHERE id = ?) ORDER BY seq",
+        (run_id, RecordType.ENTRY, run_id),
     )
     return fold(to_entries(rows))
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from perdure.core.run import Event, RunState, advance
-from perdure.store.rows import Settled, Settlement
+from perdure.store.rows import NextGeneration, Settled, Settlement
 from perdure.store.sqlite.columns import MOVED, Row, from_time, micros, to_json
 from perdure.store.sqlite.verbs.log import append_records
 from perdure.store.sqlite.verbs.moves import append_status, finish, free_slot, tell_run
@@ -42,7 +42,21 @@ def _settle(tx: Transaction, new: Settlement) -> RunState | None:
     if state is RunState.WAITING:
         return _park(tx, run, new)
     _queue(tx, run, new)
+    if new.next is not None:
+        _begin_generation(tx, run, new.next)
     return state
+
+
+def _begin_generation(tx: Transaction, run: Row, following: NextGeneration) -> None:
+    tx.run(
+        "UPDATE runs SET input = ?, generation = generation + 1,"
+        " since = (SELECT coalesce(max(seq), 0) FROM log WHERE run = ?2) WHERE n = ?2",
+        following.input, run["n"],
+    )  # fmt: skip
+    tx.run(
+        "UPDATE signals SET read = 1 WHERE run = ? AND n IN (SELECT value FROM json_each(?))",
+        run["n"], to_json(following.taken),
+    )  # fmt: skip
 
 
 def _repeated(tx: Transaction, run: Row, new: Settlement) -> RunState | None:
@@ -91,7 +105,7 @@ def _unread(tx: Transaction, run: Row, new: Settlement) -> str | None:
         return "cancel"
     for wait in new.waits:
         if wait.name is not None and tx.value(
-            "SELECT EXISTS (SELECT 1 FROM signals WHERE run = ? AND n > ? AND name = ?)",
+            "SELECT EXISTS (SELECT 1 FROM signals WHERE run = ? AND n > ? AND name = ? AND NOT read)",
             run["n"], wait.after, wait.name,
         ):  # fmt: skip
             return "signal"
