@@ -111,7 +111,8 @@ async def _local() -> AsyncIterator[str]:
     )  # fmt: skip
     try:
         assert process.stdout is not None
-        url = (await asyncio.wait_for(process.stdout.readline(), 60)).decode().strip()
+        async with asyncio.timeout(60):
+            url = (await process.stdout.readline()).decode().strip()
         if not url:
             raise Unavailable(
                 "The local model did not start.", hint="Try: python -m perdure.demo.local"

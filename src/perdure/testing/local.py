@@ -113,7 +113,8 @@ class LocalRuns:
                 if there(run):
                     return run
                 try:
-                    await asyncio.wait_for(moved.wait(), max(end - loop.time(), 0))
+                    async with asyncio.timeout_at(end):
+                        await moved.wait()
                 except TimeoutError:
                     log = [(e.type, e.name, e.state) for e in await self.events(run_id)]
                     raise TimeoutError(

@@ -70,7 +70,8 @@ def controls(simulation: Simulation) -> list[Route]:
         timeout = _number(request, "timeout", _WAIT_S)
         future = simulation.expect(**wanted)
         try:
-            reached = await asyncio.wait_for(asyncio.wrap_future(future), timeout)
+            async with asyncio.timeout(timeout):
+                reached = await asyncio.wrap_future(future)
         except TimeoutError:
             return json_response(simulation.counts().to_dict(), 408)
         return json_response(reached.to_dict())

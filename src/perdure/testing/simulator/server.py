@@ -54,7 +54,8 @@ class Server(uvicorn.Server):
             await self.on_tick(ticks)
             ticks += 10  # uvicorn renews its date header when this is a multiple of 10
             try:
-                await asyncio.wait_for(self._end.wait(), 1.0)
+                async with asyncio.timeout(1.0):
+                    await self._end.wait()
             except TimeoutError:
                 pass
 

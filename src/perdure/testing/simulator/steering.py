@@ -68,7 +68,8 @@ class Steering:
             started=started, finished=finished, answered=answered, held=held
         )
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), timeout)
+            async with asyncio.timeout(timeout):
+                return await asyncio.wrap_future(future)
         except TimeoutError:
             raise self._late() from None
 
