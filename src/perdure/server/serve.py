@@ -86,8 +86,11 @@ class HttpServer:
         *,
         on_ready: Callable[[Address], None] | None = None,
         on_signal: Callable[[int], None] | None = None,
+        sock: socket.socket | None = None,
     ) -> None:
+        """``sock``: bound already, by whoever keeps it open when this life is over."""
         self.service = service
+        self._sock = sock
         self.address: Address | None = None
         self.ready = asyncio.Event()
         self._on_ready = on_ready
@@ -103,7 +106,7 @@ class HttpServer:
         """Serve until stopped. Raises ConfigError, PortInUse, StoreUnavailable, SchemaOutdated,
         SchemaNewer."""
         service = self.service
-        sock = bind(service.config.server)
+        sock = self._sock or bind(service.config.server)
         try:
             await service.start()
             host, port = sock.getsockname()[:2]
