@@ -7,15 +7,25 @@ only when the object's own type comes from that framework.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 from perdure.errors import TargetError
 from perdure.runtime.agent import Agent, from_function
 from perdure.runtime.policy import Policy
 
-# packages in an object's class hierarchy -> the adapter's module
-_ADAPTERS = {"langgraph": "perdure.frameworks.langgraph"}
+# packages (or modules, where a package's name is anybody's) in an object's class hierarchy -> the
+# adapter's module
+_ADAPTERS = {
+    "agents.agent": "perdure.frameworks.openai_agents",
+    "perdure.frameworks.openai_agents.options": "perdure.frameworks.openai_agents",
+    "langgraph": "perdure.frameworks.langgraph",
+    "agent_framework": "perdure.frameworks.agent_framework",
+}
+# modules of SDKs that plain functions call themselves -> the adapter whose patch catches that
+_PATCHED = {"agents.run": "perdure.frameworks.openai_agents"}
 
 
 def adapt(
@@ -24,10 +34,8 @@ def adapt(
     """``target`` as an agent named ``name`` (default: its own name). Raises TargetError for an
     object that no adapter knows."""
     for cls in type(target).__mro__:
-        module = _ADAPTERS.get(cls.__module__.partition(".")[0])
+        module = _ADAPTERS.get(cls.__module__.partition(".")[0]) or _ADAPTERS.get(cls.__module__)
         if module is not None:
-            from importlib import import_module
-
             adapter = import_module(module)
             agent: Agent = adapter.adapt(target, name=name, tools=tools, policy=policy or Policy())
             return agent
@@ -36,6 +44,9 @@ def adapt(
             raise TargetError(
                 "tools= goes with a framework's agent; in plain code use @perdure.tool.",
             )
+        for sdk, module in _PATCHED.items():
+            if sdk in sys.modules:
+                import_module(module).install()
         return from_function(target, name=name, policy=policy)
     raise TargetError(
         f"{target!r} is a {type(target).__name__}: no agent that Perdure knows.",

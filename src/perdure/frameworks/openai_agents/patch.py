@@ -1,0 +1,73 @@
+"""The process-wide patch (docs/decisions/0012-openai-agents-patch.md) and its off switch.
+
+Three things of the SDK are replaced: its default runner (which it lets be set), the function with
+which it invokes a tool, and the ``run`` of guardrails, which it puts into tasks of their own.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from agents import run as sdk_run
+from agents.guardrail import InputGuardrail, OutputGuardrail
+
+from perdure.errors import TargetError
+from perdure.frameworks.openai_agents.places import within
+from perdure.frameworks.openai_agents.runner import RecordedRunner
+from perdure.frameworks.openai_agents.tools import recording
+
+# Where the SDK invokes a tool, newest first: the function, and the modules that hold it.
+_INVOKERS = ("_invoke_function_tool_with_metadata", "invoke_function_tool")
+_HOLDERS = ("agents.tool", "agents.run_internal.tool_execution")
+
+_undo: list[Callable[[], None]] = []
+
+
+def install() -> None:
+    """Catch what runs do through the SDK, from now on. May be called often. Raises TargetError
+    for a version of the SDK whose tools cannot be caught."""
+    if installed():
+        return
+    name = next((n for n in _INVOKERS if hasattr(import_module(_HOLDERS[0]), n)), None)
+    if name is None:
+        raise TargetError(
+            "The tool calls of this version of openai-agents cannot be caught.",
+            hint="See docs/compatibility.md for the versions that were tested.",
+        )
+    invoke = recording(getattr(import_module(_HOLDERS[0]), name))
+    for holder in _HOLDERS:
+        _replace(import_module(holder), name, invoke)
+    for guardrail in (InputGuardrail, OutputGuardrail):
+        _replace(guardrail, "run", _named(guardrail.run))
+    real = sdk_run.get_default_agent_runner()
+    sdk_run.set_default_agent_runner(RecordedRunner(real))
+    _undo.append(lambda: sdk_run.set_default_agent_runner(real))
+
+
+def installed() -> bool:
+    """Whether the patch is in."""
+    return bool(_undo)
+
+
+def uninstall() -> None:
+    """Take the patch out: tools and sessions are what the SDK made them, in runs too."""
+    while _undo:
+        _undo.pop()()
+
+
+def _replace(holder: Any, name: str, value: Any) -> None:
+    original = getattr(holder, name)
+    setattr(holder, name, value)
+    _undo.append(lambda: setattr(holder, name, original))
+
+
+def _named(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    async def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with within(f"guardrail.{self.get_name()}"):
+            return await original(self, *args, **kwargs)
+
+    return run

@@ -1,0 +1,48 @@
+"""The SDK's default runner in a run of Perdure: what ``Runner.run``, ``run_streamed`` and
+``run_sync`` hand their work to.
+
+It gives the run recorded sessions and the hooks that tell its events, whoever calls it: the adapter,
+a function of the user's own, an agent that is run as a tool. Outside a run it passes everything on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agents.run import AgentRunner
+
+from perdure.core.ports import current_boundary
+from perdure.frameworks.openai_agents.events import Told
+from perdure.frameworks.openai_agents.places import streamed
+from perdure.frameworks.openai_agents.sessions import recorded
+
+
+class RecordedRunner(AgentRunner):
+    """In front of ``real``, the runner that was the default before."""
+
+    def __init__(self, real: AgentRunner) -> None:
+        self.real = real
+
+    async def run(self, starting_agent: Any, input: Any, **kwargs: Any) -> Any:
+        """As the SDK's."""
+        return await self.real.run(starting_agent, input, **_inside(kwargs))
+
+    def run_sync(self, starting_agent: Any, input: Any, **kwargs: Any) -> Any:
+        """As the SDK's."""
+        return self.real.run_sync(starting_agent, input, **_inside(kwargs))
+
+    def run_streamed(self, starting_agent: Any, input: Any, **kwargs: Any) -> Any:
+        """As the SDK's."""
+        with streamed():
+            return self.real.run_streamed(starting_agent, input, **_inside(kwargs))
+
+
+def _inside(kwargs: dict[str, Any]) -> dict[str, Any]:
+    if current_boundary.get() is None:
+        return kwargs
+    hooks = kwargs.get("hooks")
+    return {
+        **kwargs,
+        "session": recorded(kwargs.get("session")),
+        "hooks": hooks if isinstance(hooks, Told) else Told(hooks),
+    }
