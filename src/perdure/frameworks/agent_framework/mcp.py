@@ -1,0 +1,68 @@
+"""What the tools of MCP servers say of themselves (rule P2).
+
+Agent Framework keeps a tool's annotations to itself, so the server is asked for them once in each
+connection.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from agent_framework import FunctionTool
+from agent_framework._mcp import MCPTool
+
+from perdure.core.record import Promise
+from perdure.frameworks.promises import hinted
+
+_REMOTE_NAME = "_mcp_remote_name"
+_hints: WeakKeyDictionary[Any, dict[str, Promise]] = WeakKeyDictionary()
+
+
+async def hint(tool: FunctionTool) -> Promise:
+    """The promise of ``tool`` by its annotations; undeclared where it is no MCP server's."""
+    server = _server(tool.func)
+    session = getattr(server, "session", None)
+    if server is None or session is None:
+        return Promise.UNDECLARED
+    if session not in _hints:
+        try:
+            _hints[session] = await _ask(session)
+        except Exception:  # a connection that broke: the call itself says so
+            return Promise.UNDECLARED
+    remote = (tool.additional_properties or {}).get(_REMOTE_NAME, tool.name)
+    return _hints[session].get(remote, Promise.UNDECLARED)
+
+
+async def _ask(session: Any) -> dict[str, Promise]:
+    found: dict[str, Promise] = {}
+    cursor: str | None = None
+    while True:
+        page = await (session.list_tools() if cursor is None else _next(session, cursor))
+        found |= {tool.name: hinted(tool.annotations) for tool in page.tools}
+        cursor = getattr(page, "next_cursor", None) or getattr(page, "nextCursor", None)
+        if cursor is None:
+            return found
+
+
+async def _next(session: Any, cursor: str) -> Any:
+    from mcp.types import PaginatedRequestParams
+
+    return await session.list_tools(params=PaginatedRequestParams(cursor=cursor))
+
+
+def _server(function: Any) -> MCPTool | None:
+    """The server behind a function that Agent Framework made for one of its tools."""
+    if isinstance(function, partial):
+        function = function.func
+    owner = getattr(function, "__self__", None)
+    if isinstance(owner, MCPTool):
+        return owner
+    for cell in getattr(function, "__closure__", None) or ():
+        try:
+            if isinstance(cell.cell_contents, MCPTool):
+                return cell.cell_contents
+        except ValueError:  # not yet filled
+            continue
+    return None

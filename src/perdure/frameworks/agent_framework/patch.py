@@ -1,0 +1,109 @@
+"""The process-wide patch (docs/decisions/0012-agent-framework-patch.md): where Agent Framework
+invokes a tool, executes a workflow's executor, and hands on the messages between supersteps.
+Outside a run nothing changes, and ``uninstall`` takes it out.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, cast
+
+from agent_framework import Executor, FunctionTool, InProcRunnerContext
+
+from perdure.core.ports import current_boundary
+from perdure.frameworks.agent_framework.tools import Asked, asked, perform_tool
+from perdure.frameworks.branches import branch
+from perdure.runtime.place import Place
+
+_ORIGINAL = "__perdure_original__"
+_patched: list[tuple[type, str]] = []
+
+
+def install() -> None:
+    """Catch the tool calls of runs from now on. May be called often."""
+    if not installed():
+        _replace(FunctionTool, "invoke", _invoke)
+        _replace(FunctionTool, "_invoke_function", _invoke_function)
+        _replace(Executor, "execute", _execute)
+        _replace(InProcRunnerContext, "drain_messages", _drain_messages)
+
+
+def installed() -> bool:
+    """Whether the patch is in."""
+    return hasattr(FunctionTool.invoke, _ORIGINAL)
+
+
+def uninstall() -> None:
+    """Take the patch out: tools are what Agent Framework made them, in runs too."""
+    for cls, name in _patched:
+        setattr(cls, name, getattr(cls.__dict__[name], _ORIGINAL))
+    _patched.clear()
+
+
+def _replace(cls: type, name: str, around: Callable[..., Any]) -> None:
+    original = cls.__dict__[name]
+    method = around(original)
+    setattr(method, _ORIGINAL, original)
+    setattr(cls, name, method)
+    _patched.append((cls, name))
+
+
+def _invoke(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Notes what is asked, in a branch named by the call's id (rule K3)."""
+
+    @functools.wraps(original)
+    async def invoke(self: FunctionTool, **kwargs: Any) -> Any:
+        if current_boundary.get() is None:
+            return await original(self, **kwargs)
+        call_id = kwargs.get("tool_call_id")
+        token = asked.set(Asked(self, call_id, bool(kwargs.get("skip_parsing"))))
+        try:
+            if call_id is None:
+                return await original(self, **kwargs)
+            with branch(call_id):
+                return await original(self, **kwargs)
+        finally:
+            asked.reset(token)
+
+    return invoke
+
+
+def _invoke_function(original: Callable[..., Any]) -> Callable[..., Any]:
+    """The tool's own body is the effect; checking its arguments and parsing its result are not."""
+
+    @functools.wraps(original)
+    async def invoke_function(self: FunctionTool, call_kwargs: Any) -> Any:
+        place = current_boundary.get()
+        if place is None:
+            return await original(self, call_kwargs)
+        return await perform_tool(cast("Place", place), self, original, dict(call_kwargs))
+
+    return invoke_function
+
+
+def _execute(original: Callable[..., Any]) -> Callable[..., Any]:
+    """An executor is a branch with a stable name, whichever of several comes first."""
+
+    @functools.wraps(original)
+    async def execute(self: Executor, *args: Any, **kwargs: Any) -> Any:
+        if current_boundary.get() is None:
+            return await original(self, *args, **kwargs)
+        with branch(self.id):
+            return await original(self, *args, **kwargs)
+
+    return execute
+
+
+def _drain_messages(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Messages of parallel executors come in the order of the executors' ids, not in that in
+    which they finished: else whoever receives them would see another order in a replay."""
+
+    @functools.wraps(original)
+    async def drain_messages(self: Any) -> Any:
+        messages = await original(self)
+        if current_boundary.get() is None:
+            return messages
+        return {source: messages[source] for source in sorted(messages)}
+
+    return drain_messages
