@@ -56,15 +56,18 @@ class ServerConfig:
     max_wait: timedelta = timedelta(minutes=5)
     max_queued: int = 1_000_000
     heartbeat: timedelta = timedelta(seconds=15)
+    console: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayConfig:
-    """``capture``: catch model calls at the HTTP transport. ``strict``: refuse model calls made
+    """``capture``: catch model calls at the HTTP transport. ``tools``: catch the tool calls of
+    frameworks and SDKs by their process-wide patches. ``strict``: refuse model calls made
     outside a run. ``providers`` adds hosts: ``{"llm.example.com" = "openai"}``. ``attempts`` and
     ``budget`` bound the retries of one model call."""
 
     capture: bool = True
+    tools: bool = True
     strict: bool = False
     providers: dict[str, str] = field(default_factory=dict)
     attempts: int = 4
