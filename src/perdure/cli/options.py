@@ -24,7 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-class RunId(click.ParamType):
+class RunId(click.types.StringParamType):
     """A run's id; shells complete it."""
 
     name = "run"
@@ -37,7 +37,7 @@ class RunId(click.ParamType):
         return names.runs(ctx, incomplete)
 
 
-class AgentName(click.ParamType):
+class AgentName(click.types.StringParamType):
     """An agent's name; shells complete those of the store."""
 
     name = "agent"
@@ -50,7 +50,7 @@ class AgentName(click.ParamType):
         return names.agents(ctx, incomplete)
 
 
-class Target(click.ParamType):
+class Target(click.types.StringParamType):
     """A TARGET; shells complete the file. ``or_agent``: or an agent's name."""
 
     name = "target"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping
 
 from perdure.cli import process
@@ -19,9 +20,10 @@ def serve(
     with_worker: bool,
     on_ready: Callable[[Address, Service], None],
     prepare: Callable[[Service], None] = lambda service: None,
+    sock: socket.socket | None = None,
 ) -> int:
     """Serve until told to stop; returns the exit code: 0 after a drain, 128 + the signal's number
-    where a second one came."""
+    where a second one came. ``sock``: bound already, by whoever keeps it open."""
 
     async def main(stop: process.Stop) -> int:
         await process.upgrade_embedded(config)
@@ -33,6 +35,7 @@ def serve(
             service,
             on_ready=lambda address: on_ready(address, service),
             on_signal=stop.told,
+            sock=sock,
         )
         stop.bound(worker)
         if worker is None:

@@ -145,7 +145,8 @@ class Eye:
         for run in found:
             before = self._seen.get(run.id)
             if before is None:
-                before = self._seen[run.id] = self._ended.pop(run.id, None) or Seen(run)
+                before = self._ended.pop(run.id) if run.id in self._ended else Seen(run)
+                self._seen[run.id] = before
                 changed.append(run)
             elif before.run.state is not run.state:
                 changed.append(run)

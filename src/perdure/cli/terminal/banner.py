@@ -14,8 +14,8 @@ from perdure.runtime.agent import Agent
 DEPTH = 4  # how deep an example input goes
 
 
-def banner(agents: Mapping[str, Agent], url: str, store: str) -> None:
-    """Print it, with a line to be copied."""
+def banner(agents: Mapping[str, Agent], url: str, store: str, *, page: bool = False) -> None:
+    """Print it, with a line to be copied. ``page``: there is something for a browser."""
     from rich.text import Text
 
     console = stderr()
@@ -30,6 +30,8 @@ def banner(agents: Mapping[str, Agent], url: str, store: str) -> None:
     console.print(Text("  Perdure ", style="bold").append(__version__, style=label))
     console.print()
     row("URL", url, style="bold" if console.is_terminal else "")
+    if page:
+        row("", "Open it in a browser: agents, runs, a form to start one.", style=label)
     row("Agents", ", ".join(agents))
     row("Store", store)
     console.print()
