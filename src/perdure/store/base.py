@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from perdure.core.record import Entry
+from perdure.store.retention import Cleared, Doomed, OldPage
 from perdure.store.rows import (
     AgentInfo,
     ApiKey,
@@ -255,6 +256,31 @@ class Store(ABC):
 
     @abstractmethod
     async def agents(self) -> list[AgentInfo]: ...
+
+    # -- retention ----------------------------------------------------------------------------
+
+    @abstractmethod
+    async def old_runs(self, after: int, before: datetime, limit: int = 1000) -> OldPage:
+        """Of the next ``limit`` runs after the place ``after`` (0: the first), the oldest first:
+        those that begin a family and ended before ``before``."""
+
+    @abstractmethod
+    async def forget(self, families: Sequence[Doomed]) -> int:
+        """Delete families that are final, old enough and not held by an idempotency key (X3);
+        returns how many runs that are. They are gone at once; what they had, a ``clear`` later."""
+
+    @abstractmethod
+    async def clear(self, limit: int = 1000) -> Cleared:
+        """Delete a portion of what forgotten runs left behind: about ``limit`` rows, and some MB
+        at most, in one short transaction. Any number of processes may do so at once."""
+
+    @abstractmethod
+    async def referenced(self, references: Sequence[bytes]) -> set[bytes]:
+        """Which of these blobs some row refers to."""
+
+    @abstractmethod
+    async def references(self, after: bytes = b"", limit: int = 1000) -> list[bytes]:
+        """The next references to blobs after this one, in order, each once."""
 
     # -- requests (Z1) ------------------------------------------------------------------------
 

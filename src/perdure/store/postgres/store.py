@@ -17,8 +17,9 @@ from perdure.store.postgres import schema
 from perdure.store.postgres.address import Address
 from perdure.store.postgres.link import Clock, Link, Pool, closed
 from perdure.store.postgres.membership import LockMembership
-from perdure.store.postgres.verbs import attempts, catalog, enqueue, outside, upkeep
+from perdure.store.postgres.verbs import attempts, catalog, enqueue, outside, retention, upkeep
 from perdure.store.postgres.wakes import Wakes
+from perdure.store.retention import Cleared, Doomed, OldPage
 from perdure.store.rows import (
     AgentInfo,
     ApiKey,
@@ -216,6 +217,23 @@ class PostgresStore(Store):
 
     async def agents(self) -> list[AgentInfo]:
         return await catalog.agents(self._pool)
+
+    # -- retention ----------------------------------------------------------------------------
+
+    async def old_runs(self, after: int, before: datetime, limit: int = 1000) -> OldPage:
+        return await retention.old_runs(self._pool, after, before, limit)
+
+    async def forget(self, families: Sequence[Doomed]) -> int:
+        return await retention.forget(self._pool, families)
+
+    async def clear(self, limit: int = 1000) -> Cleared:
+        return await retention.clear(self._pool, limit)
+
+    async def referenced(self, references: Sequence[bytes]) -> set[bytes]:
+        return await retention.referenced(self._pool, references)
+
+    async def references(self, after: bytes = b"", limit: int = 1000) -> list[bytes]:
+        return await retention.references(self._pool, after, limit)
 
     # -- requests (Z1) ------------------------------------------------------------------------
 

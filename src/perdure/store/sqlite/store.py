@@ -13,6 +13,7 @@ from perdure.core.record import Entry
 from perdure.errors import SchemaOutdated
 from perdure.store import migrations
 from perdure.store.base import Membership, Store
+from perdure.store.retention import Cleared, Doomed, OldPage
 from perdure.store.rows import (
     AgentInfo,
     ApiKey,
@@ -32,7 +33,7 @@ from perdure.store.rows import (
     WorkerInfo,
 )
 from perdure.store.sqlite import schema
-from perdure.store.sqlite.columns import micros, to_time
+from perdure.store.sqlite.columns import from_time, micros, to_time
 from perdure.store.sqlite.connection import (
     DIALECT,
     Address,
@@ -44,7 +45,16 @@ from perdure.store.sqlite.connection import (
 from perdure.store.sqlite.membership import FileMembership, Places
 from perdure.store.sqlite.readers import Readers
 from perdure.store.sqlite.reap import reap
-from perdure.store.sqlite.verbs import catalog, claim, enqueue, log, outside, settle, upkeep
+from perdure.store.sqlite.verbs import (
+    catalog,
+    claim,
+    enqueue,
+    log,
+    outside,
+    retention,
+    settle,
+    upkeep,
+)
 from perdure.store.sqlite.wakes import Wakes
 from perdure.store.sqlite.writer import Transaction, Writer
 
@@ -246,6 +256,24 @@ class SqliteStore(Store):
 
     async def agents(self) -> list[AgentInfo]:
         return await self._readers.read(catalog.agents)
+
+    # -- retention ----------------------------------------------------------------------------
+
+    async def old_runs(self, after: int, before: datetime, limit: int = 1000) -> OldPage:
+        at = from_time(before)
+        return await self._readers.read(lambda link: retention.old_runs(link, after, at, limit))
+
+    async def forget(self, families: Sequence[Doomed]) -> int:
+        return await self._writer.write(lambda tx: retention.forget(tx, families))
+
+    async def clear(self, limit: int = 1000) -> Cleared:
+        return await self._writer.write(lambda tx: retention.clear(tx, limit))
+
+    async def referenced(self, references: Sequence[bytes]) -> set[bytes]:
+        return await self._readers.read(lambda link: retention.referenced(link, references))
+
+    async def references(self, after: bytes = b"", limit: int = 1000) -> list[bytes]:
+        return await self._readers.read(lambda link: retention.references(link, after, limit))
 
     # -- requests (Z1) ------------------------------------------------------------------------
 

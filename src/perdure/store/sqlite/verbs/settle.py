@@ -105,7 +105,8 @@ def _unread(tx: Transaction, run: Row, new: Settlement) -> str | None:
         return "cancel"
     for wait in new.waits:
         if wait.name is not None and tx.value(
-            "SELECT EXISTS (SELECT 1 FROM signals WHERE run = ? AND n > ? AND name = ? AND NOT read)",
+            "SELECT EXISTS (SELECT 1 FROM signals"
+            " WHERE run = ? AND n > ? AND name = ? AND NOT read)",
             run["n"], wait.after, wait.name,
         ):  # fmt: skip
             return "signal"

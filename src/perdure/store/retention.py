@@ -1,0 +1,79 @@
+"""How long runs are kept: rules by agent and state, and what the stores say of old runs.
+
+Pure. The unit of deletion is a family: a run that no other run started, with all below it. Its own
+rule decides; a run that another run started is kept as long as that one, because a parent that is
+redriven asks for it again. Nothing of a family goes before all of it is final and old enough, and
+the idempotency key's window is over (X3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from perdure.core.run import RunState
+
+Ages = Mapping[RunState, timedelta | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long after its end a run is kept; None, or no entry: for ever. An agent's own ages go
+    before the general ones, state by state."""
+
+    ages: Ages = field(default_factory=dict)
+    agents: Mapping[str, Ages] = field(default_factory=dict)
+
+    def age(self, agent: str, state: RunState) -> timedelta | None:
+        """How long a run of ``agent`` that ended in ``state`` is kept."""
+        own = self.agents.get(agent, {})
+        return own[state] if state in own else self.ages.get(state)
+
+    @property
+    def shortest(self) -> timedelta | None:
+        """Runs that were made after this age need not be looked at. None: nothing is deleted."""
+        rules = (self.ages, *self.agents.values())
+        every = [age for ages in rules for age in ages.values() if age is not None]
+        return min(every, default=None)
+
+
+class OldRun(NamedTuple):
+    """A final run that no other run started, or whose parent is gone."""
+
+    id: str
+    agent: str
+    state: RunState
+    finished_at: datetime
+
+
+class OldPage(NamedTuple):
+    """Some of the runs, the oldest first. ``after`` is where to go on, None at the end."""
+
+    runs: list[OldRun]
+    after: int | None
+
+
+class Doomed(NamedTuple):
+    """A family to delete: the run it began with, if all of it ended before ``ended_before``."""
+
+    id: str
+    ended_before: datetime
+
+
+class Cleared(NamedTuple):
+    """What one portion of deleting took away. ``left``: there is more to do."""
+
+    rows: int
+    left: bool
+
+
+def doomed(runs: list[OldRun], rules: Retention, now: datetime) -> list[Doomed]:
+    """Which of these runs are past their age."""
+    found = []
+    for run in runs:
+        age = rules.age(run.agent, run.state)
+        if age is not None and run.finished_at <= now - age:
+            found.append(Doomed(run.id, now - age))
+    return found
