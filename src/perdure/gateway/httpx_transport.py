@@ -16,6 +16,7 @@ import httpx
 from perdure.core.ports import current_boundary
 from perdure.gateway.capture import Capture
 from perdure.gateway.transport.body import AsyncBody, SyncBody
+from perdure.gateway.transport.passing import passing
 from perdure.gateway.transport.patch import MARK, Patch, serve_async, serve_sync
 
 
@@ -90,9 +91,15 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         await self._inner.aclose()
 
     async def _send(self, marked: httpx.Request) -> httpx.Response:
-        inner = await patch.pools.of_loop({}) if self._shares else self._inner
-        response: httpx.Response = await inner.handle_async_request(marked)
-        return response
+        if self._shares:
+            inner = await patch.pools.of_loop({})
+            response: httpx.Response = await inner.handle_async_request(marked)
+            return response
+        token = passing.set(True)  # the given one may stand on aiohttp
+        try:
+            return await self._inner.handle_async_request(marked)
+        finally:
+            passing.reset(token)
 
 
 class Transport(httpx.BaseTransport):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from perdure.gateway import httpx2_transport
-from perdure.gateway.aiohttp_guard import guard
 from perdure.gateway.capture import Capture
+from perdure.gateway.sessions.guard import guard
 from perdure.gateway.transport.patch import Patch
 
 
@@ -25,7 +25,8 @@ def patches() -> list[Patch]:
 
 
 def install(capture: Capture | None = None) -> Capture:
-    """Catches model calls of runs from now on, in every client of httpx2 and httpx.
+    """Catches model calls of runs from now on, in every client of httpx2 and httpx, and of
+    aiohttp as soon as somebody imports it.
 
     May be called often; each call needs its ``uninstall``. With several, the latest ``capture``
     counts; without one the present one stays. Returns the one that counts.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,6 @@ from typing import Any
 
 from perdure.core.ports import Ticket, current_boundary
 from perdure.errors import ConfigError
-from perdure.gateway.aiohttp_guard import guard
 from perdure.gateway.installation import installed, patches
 from perdure.gateway.transport.patch import Patch
 
@@ -98,15 +98,14 @@ async def _run(body: Callable[[], Awaitable[None]]) -> None:
 
 
 async def prove() -> list[str]:
-    """Makes a call through each covered library; returns their names. Also puts the guard under
-    aiohttp if an agent has imported it since ``install``.
+    """Makes a call through each covered library; returns their names. aiohttp is among them if
+    an agent has imported it by now.
 
     Raises CaptureBroken naming the library that does not hold, ConfigError without ``install``.
     """
     capture = installed()
     if capture is None:
         raise ConfigError("There is no capture to prove.", hint="Call gateway.install() first.")
-    guard.install(capture)
     proven = []
     with _loopback() as port:
         before = capture.providers
@@ -115,6 +114,9 @@ async def prove() -> list[str]:
             for patch in patches():
                 await _prove(patch, f"http://127.0.0.1:{port}{_PATH}")
                 proven.append(patch.library.module.__name__)
+            if "aiohttp" in sys.modules:
+                await _prove_aiohttp(f"http://127.0.0.1:{port}{_PATH}")
+                proven.append("aiohttp")
         finally:
             capture.providers = before
     return proven
@@ -139,6 +141,20 @@ async def _prove(patch: Patch, url: str) -> None:
     listener.tickets.clear()
     await asyncio.to_thread(context.run, call_blocking)
     _check(listener, f"{module.__name__}.Client", module)
+
+
+async def _prove_aiohttp(url: str) -> None:
+    import aiohttp
+
+    async def call() -> None:
+        async with aiohttp.ClientSession() as session, session.post(url, data=_REQUEST) as answer:
+            await answer.read()
+
+    listener = _Listener()
+    context = contextvars.copy_context()
+    context.run(current_boundary.set, listener)
+    await asyncio.get_running_loop().create_task(call(), context=context)
+    _check(listener, "aiohttp.ClientSession", aiohttp)
 
 
 def _check(listener: _Listener, what: str, module: Any) -> None:

@@ -5,11 +5,13 @@ of their behaviour is different for any other).
         AsyncAnthropic(api_key="any")  # talks to the simulator
 
 It changes where connections go: the request, its Host header and everything above the pools of
-httpx's and httpx2's connections (capture, tracing) see the official host.
+httpx's, httpx2's and aiohttp's connections (capture, tracing) see the official host. aiohttp is
+redirected if it is imported before.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -40,6 +42,8 @@ def redirect(hosts: Mapping[str, str]) -> Iterator[None]:
             if find_spec(name) is not None:
                 module = import_module(name)
                 undo += [_wrap(module, cls, method, targets) for cls, method in _POOLS]
+        if "aiohttp.connector" in sys.modules:
+            undo.append(_wrap_aiohttp({host.lower(): url for host, url in hosts.items()}))
         yield
     finally:
         for restore in reversed(undo):
@@ -77,5 +81,28 @@ def _wrap(
 
     def restore() -> None:
         setattr(cls, method, original)
+
+    return restore
+
+
+def _wrap_aiohttp(targets: Mapping[str, str]) -> Callable[[], None]:
+    from aiohttp import BaseConnector
+    from yarl import URL
+
+    original = BaseConnector.connect
+
+    def connect(connector: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+        target = targets.get(request.url.host)
+        if target is not None:
+            # Its headers are made; the request line has but the path and the query of this URL.
+            at = URL(target)
+            request.url = request.url.with_scheme(at.scheme).with_host(at.host).with_port(at.port)
+        return original(connector, request, *args, **kwargs)
+
+    patched: Any = connect
+    BaseConnector.connect = patched  # type: ignore[method-assign]
+
+    def restore() -> None:
+        BaseConnector.connect = original  # type: ignore[method-assign]
 
     return restore

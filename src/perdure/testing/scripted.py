@@ -31,7 +31,7 @@ from perdure.testing.simulator.faults import Fault
 from perdure.testing.simulator.simulation import DEFAULT_ROWS, Exchange, Simulation
 from perdure.testing.simulator.steering import Steering
 from perdure.testing.simulator.steps import Cut, Held, Part, Sleep, Start, Step, steps
-from perdure.testing.simulator.wire import WIRES
+from perdure.testing.simulator.wire import Wire, wire_of
 
 if TYPE_CHECKING:
     import httpx
@@ -79,15 +79,15 @@ class ScriptedProvider(Steering):
 class _Flow:
     """One delivery being carried out, with the client's read timeout over each wait."""
 
-    def __init__(self, simulation: Simulation, lib: Any, request: Any, raw: bytes) -> None:
+    def __init__(
+        self, simulation: Simulation, lib: Any, wire: Wire, request: Any, raw: bytes
+    ) -> None:
         self._simulation = simulation
         self._lib = lib
         self._request = request
         self._timeout: float | None = (request.extensions.get("timeout") or {}).get("read")
         headers = {name.lower(): value for name, value in request.headers.items()}
-        self.exchange: Exchange = simulation.open(
-            WIRES[request.url.path], request.url.path, headers, raw
-        )
+        self.exchange: Exchange = simulation.open(wire, request.url.path, headers, raw)
         self._delivery = Delivery()
         self._todo: Generator[Step, None, None] | None = None
 
@@ -217,9 +217,10 @@ def _transports(lib: Any) -> tuple[type, type]:
 
         async def handle_async_request(self, request: Any) -> Any:
             raw = await request.aread()
-            if request.method != "POST" or request.url.path not in WIRES:
+            wire = wire_of(request.url.path)
+            if request.method != "POST" or wire is None:
                 return lib.Response(404, request=request)
-            flow = _Flow(self._simulation, lib, request, raw)
+            flow = _Flow(self._simulation, lib, wire, request, raw)
             try:
                 delivery = self._simulation.respond(flow.exchange)
                 if inspect.isawaitable(delivery):
@@ -243,9 +244,10 @@ def _transports(lib: Any) -> tuple[type, type]:
 
         def handle_request(self, request: Any) -> Any:
             raw = request.read()
-            if request.method != "POST" or request.url.path not in WIRES:
+            wire = wire_of(request.url.path)
+            if request.method != "POST" or wire is None:
                 return lib.Response(404, request=request)
-            flow = _Flow(self._simulation, lib, request, raw)
+            flow = _Flow(self._simulation, lib, wire, request, raw)
             try:
                 flow.plan(_respond_now(self._simulation, flow.exchange))
                 for step in flow:

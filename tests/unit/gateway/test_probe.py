@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import aiohttp
 import httpx
 import httpx2
 import pytest
@@ -13,7 +14,7 @@ from perdure.gateway.probe import CaptureBroken, prove
 
 async def test_capture_is_proved_for_every_library(capture: gateway.Capture) -> None:
     before = capture.providers
-    assert await prove() == ["httpx2", "httpx"]
+    assert await prove() == ["httpx2", "httpx", "aiohttp"]
     assert capture.providers is before
     assert capture.unmetered == {}
 
@@ -30,6 +31,7 @@ async def test_without_capture_there_is_nothing_to_prove() -> None:
         (httpx2, "HTTPTransport", "handle_request", "httpx2.Client"),
         (httpx, "AsyncHTTPTransport", "handle_async_request", "httpx.AsyncClient"),
         (httpx, "HTTPTransport", "handle_request", "httpx.Client"),
+        (aiohttp, "ClientSession", "_request", "aiohttp.ClientSession"),
     ],
 )
 async def test_a_patch_that_does_not_hold_is_named(

@@ -28,7 +28,7 @@ def judge(event: Event) -> Sign:
         content = candidate.get("content") or {}
         for part in content.get("parts") or ():
             if isinstance(part.get("text"), str) and not part.get("thought"):
-                text += part["text"]
+                text += "" if candidate.get("index") else part["text"]
         finished = finished or bool(candidate.get("finishReason"))
     return Sign(text=text, may_end=finished)
 

@@ -18,35 +18,19 @@ from perdure.gateway.transport.library import Library, failed
 DRAIN_S = 1.0  # for what a body has after its last event
 
 
-class AsyncLine:
-    """See ``exchange.Line``. ``send`` sends the request once through the library."""
+class AsyncReach:
+    """How asynchronous code reaches its run: all of an ``exchange.Line`` but what depends on the
+    HTTP library."""
 
-    def __init__(
-        self,
-        library: Library,
-        capture: Capture,
-        boundary: Boundary,
-        send: Callable[[], Awaitable[Any]],
-    ) -> None:
-        self._library = library
+    def __init__(self, capture: Capture, boundary: Boundary) -> None:
         self._capture = capture
         self._boundary = boundary
-        self._send = send
 
     async def ask(self, question: Question) -> Ticket:
         """See ``exchange.Line``."""
         return await self._boundary.request(
             Kind.MODEL, question.name, question.digest, streamed=question.streamed
         )
-
-    async def send(self) -> Incoming:
-        """See ``exchange.Line``."""
-        try:
-            return AsyncIncoming(self._library, await self._send())
-        except Exception as error:
-            if (failure := failed(self._library, error)) is None:
-                raise
-            raise failure from error
 
     async def wait(self, what: Coroutine[Any, Any, None]) -> None:
         """See ``exchange.Line``."""
@@ -55,10 +39,6 @@ class AsyncLine:
     async def sleep(self, seconds: float) -> None:
         """See ``exchange.Line``."""
         await self._capture.sleep(seconds)
-
-    def channel(self) -> AsyncChannel:
-        """See ``exchange.Line``."""
-        return AsyncChannel()
 
     def pump(self, body: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """See ``exchange.Line``."""
@@ -74,31 +54,46 @@ class AsyncLine:
             pass  # the answer is complete; only the connection is lost
 
 
-class SyncLine:
-    """See ``exchange.Line``; never suspends."""
+class AsyncLine(AsyncReach):
+    """See ``exchange.Line``. ``send`` sends the request once through the library."""
 
     def __init__(
-        self, library: Library, capture: Capture, boundary: Boundary, send: Callable[[], Any]
+        self,
+        library: Library,
+        capture: Capture,
+        boundary: Boundary,
+        send: Callable[[], Awaitable[Any]],
     ) -> None:
+        super().__init__(capture, boundary)
         self._library = library
+        self._send = send
+
+    async def send(self) -> Incoming:
+        """See ``exchange.Line``."""
+        try:
+            return AsyncIncoming(self._library, await self._send())
+        except Exception as error:
+            if (failure := failed(self._library, error)) is None:
+                raise
+            raise failure from error
+
+    def channel(self) -> AsyncChannel:
+        """See ``exchange.Line``."""
+        return AsyncChannel()
+
+
+class SyncReach:
+    """The same for synchronous code; never suspends."""
+
+    def __init__(self, capture: Capture, boundary: Boundary) -> None:
         self._capture = capture
         self._boundary = boundary
-        self._send = send
 
     async def ask(self, question: Question) -> Ticket:
         """See ``exchange.Line``."""
         return self._boundary.request_blocking(
             Kind.MODEL, question.name, question.digest, streamed=question.streamed
         )
-
-    async def send(self) -> Incoming:
-        """See ``exchange.Line``."""
-        try:
-            return SyncIncoming(self._library, self._send())
-        except Exception as error:
-            if (failure := failed(self._library, error)) is None:
-                raise
-            raise failure from error
 
     async def wait(self, what: Coroutine[Any, Any, None]) -> None:
         """See ``exchange.Line``."""
@@ -107,10 +102,6 @@ class SyncLine:
     async def sleep(self, seconds: float) -> None:
         """See ``exchange.Line``."""
         self._capture.sleep_blocking(seconds)
-
-    def channel(self) -> SyncChannel:
-        """See ``exchange.Line``."""
-        return SyncChannel()
 
     def pump(self, body: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """See ``exchange.Line``."""
@@ -123,6 +114,30 @@ class SyncLine:
                 pass
         except SendFailed:
             pass
+
+
+class SyncLine(SyncReach):
+    """See ``exchange.Line``; never suspends."""
+
+    def __init__(
+        self, library: Library, capture: Capture, boundary: Boundary, send: Callable[[], Any]
+    ) -> None:
+        super().__init__(capture, boundary)
+        self._library = library
+        self._send = send
+
+    async def send(self) -> Incoming:
+        """See ``exchange.Line``."""
+        try:
+            return SyncIncoming(self._library, self._send())
+        except Exception as error:
+            if (failure := failed(self._library, error)) is None:
+                raise
+            raise failure from error
+
+    def channel(self) -> SyncChannel:
+        """See ``exchange.Line``."""
+        return SyncChannel()
 
 
 class AsyncIncoming:

@@ -22,6 +22,7 @@ from perdure.gateway.transport.body import AsyncBody, AsyncChannel, SyncBody, Sy
 from perdure.gateway.transport.library import Library, exception
 from perdure.gateway.transport.lines import AsyncLine, SyncLine
 from perdure.gateway.transport.pools import Pools
+from perdure.gateway.transport.slot import Slot
 
 # Marks a request that was captured further out, on its way to the provider.
 MARK = "perdure.captured"
@@ -37,10 +38,10 @@ class Patch:
         self._users = 0
         self._lock = threading.Lock()
         self._slots = [
-            _Slot(library.module.AsyncHTTPTransport, "handle_async_request", self._async_method),
-            _Slot(library.module.HTTPTransport, "handle_request", self._sync_method),
-            _Slot(library.module.AsyncHTTPTransport, "__init__", self._init_method),
-            _Slot(library.module.HTTPTransport, "__init__", self._init_method),
+            Slot(library.module.AsyncHTTPTransport, "handle_async_request", self._async_method),
+            Slot(library.module.HTTPTransport, "handle_request", self._sync_method),
+            Slot(library.module.AsyncHTTPTransport, "__init__", self._init_method),
+            Slot(library.module.HTTPTransport, "__init__", self._init_method),
         ]
 
     def install(self, capture: Capture) -> None:
@@ -103,37 +104,6 @@ class Patch:
                 self.pools.note(transport, original, args, kwargs)
 
         return __init__
-
-
-class _Slot:
-    """A method of a class that is replaced while wanted."""
-
-    def __init__(self, cls: type, name: str, make: Callable[[Any], Callable[..., Any]]) -> None:
-        self._cls = cls
-        self._name = name
-        self._make = make
-        self._original: Any = None
-        self._mine: Any = None
-
-    def fill(self) -> None:
-        current = getattr(self._cls, self._name)
-        if self._mine is not None and self._within(current):
-            return
-        self._original = current
-        self._mine = functools.wraps(current)(self._make(current))
-        setattr(self._cls, self._name, self._mine)
-
-    def clear(self) -> None:
-        if getattr(self._cls, self._name) is self._mine:
-            setattr(self._cls, self._name, self._original)
-            self._mine = self._original = None
-
-    def _within(self, method: Any) -> bool:
-        while method is not None:
-            if method is self._mine:
-                return True
-            method = getattr(method, "__wrapped__", None)
-        return False
 
 
 # -- one request, also for the explicit transports ---------------------------------------------

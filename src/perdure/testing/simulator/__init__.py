@@ -1,12 +1,12 @@
 """A simulated model provider: a real HTTP server that speaks Anthropic Messages, OpenAI Chat
-Completions and OpenAI Responses, answers from a scripted brain, fails on demand and counts what
-was paid twice.
+Completions, OpenAI Responses and Google's Gemini API, answers from a scripted brain, fails on
+demand and counts what was paid twice.
 
     from perdure.testing.simulator import Fault, Match, ProviderSimulator, Reply, script
 
     brain = script([Reply(tools=[("search", {"q": "tides"})]), "The moon does it."])
     with ProviderSimulator(brain, [Fault("529", Match(nth=2), times=1)]) as sim:
-        ...  # run an agent against sim.url (Anthropic) or sim.openai_url (OpenAI)
+        ...  # run an agent against sim.url (Anthropic, Google) or sim.openai_url (OpenAI)
         assert not sim.counts().repeated
 """
 

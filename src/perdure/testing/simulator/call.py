@@ -88,7 +88,8 @@ class Call:
     """One request, as a brain sees it.
 
     ``n`` counts all calls since start or reset (from 1); ``occurrence`` counts those with the
-    same ``digest`` (from 1). ``body`` is the request as it came; ``headers`` have lower-case names.
+    same ``digest`` (from 1). ``body`` is the request as it came (with ``model`` and
+    ``stream`` from the path where Google's API has them); ``headers`` have lower-case names.
     """
 
     n: int

@@ -32,7 +32,7 @@ class Match:
     """Which calls. All that is set must hold; nothing set means every call.
 
     ``nth``: the number of the call, or numbers, counted over all calls since start or reset,
-    from 1. ``every``: each k-th call. ``format``: anthropic, chat or responses.
+    from 1. ``every``: each k-th call. ``format``: anthropic, chat, responses or google.
     """
 
     nth: int | tuple[int, ...] | None = None

@@ -78,7 +78,6 @@ def refuse(
     """An error response in the provider's own form."""
     row.http_status = error.http_status
     ids = wire.ids(row.digest, row.occurrence)
-    (request_id,) = ids.values()
-    body = orjson.dumps(wire.error(error, request_id))
+    body = orjson.dumps(wire.error(error, next(iter(ids.values()), "")))
     fields = {"content-type": "application/json", **ids, **(headers or {})}
     return Delivery(error.http_status, fields, (body,), outcome="refused", length=len(body))

@@ -89,7 +89,7 @@ class Simulation:
             parsed = orjson.loads(raw)
             if not isinstance(parsed, dict):
                 raise WireError(400, "The request body must be a JSON object.")
-            body = parsed
+            body = {**parsed, **wire.told(path)}
         except orjson.JSONDecodeError:
             refusal = WireError(400, "The request body is not valid JSON.")
         except WireError as error:

@@ -27,6 +27,7 @@ NEUTRAL_FIELDS: Mapping[str, frozenset[str]] = {
     "anthropic": _EVERYWHERE | {"cache_control", "diagnostics", "inference_geo"},
     "chat": _OPENAI,
     "responses": _OPENAI,
+    "google": frozenset({"labels", "stream"}),
 }
 
 

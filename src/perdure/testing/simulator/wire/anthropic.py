@@ -58,6 +58,10 @@ class AnthropicWire:
     path = "/v1/messages"
     overloaded = 529
 
+    def told(self, path: str) -> Mapping[str, Any]:
+        """See ``Wire``."""
+        return {}
+
     def read(self, body: Mapping[str, Any], past: tuple[Message, ...]) -> Question:
         """See ``Wire``."""
         expect_model(body)

@@ -1,7 +1,7 @@
 """What a wire format is: reads a request into the neutral view, renders a neutral answer.
 
 Formats hold no state. The events they stream are those that the providers' own SDKs need
-(checked against anthropic 2.12 and openai 3.54 in the tests).
+(checked against anthropic 2.12, openai 3.54 and google-genai 2.34 in the tests).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Wire(Protocol):
 
     @property
     def format(self) -> str:
-        """anthropic, chat or responses."""
+        """anthropic, chat, responses or google."""
 
     @property
     def path(self) -> str:
@@ -65,6 +65,9 @@ class Wire(Protocol):
     @property
     def overloaded(self) -> int:
         """The status with which this provider says that it is overloaded."""
+
+    def told(self, path: str) -> Mapping[str, Any]:
+        """What a request's path says that other providers have in the body."""
 
     def read(self, body: Mapping[str, Any], past: tuple[Message, ...]) -> Question:
         """The neutral view of a request that follows ``past``. Raises WireError."""
@@ -82,7 +85,7 @@ class Wire(Protocol):
         """The event that tells of an error within a stream, after ``sequence`` events."""
 
     def ids(self, digest: str, occurrence: int) -> dict[str, str]:
-        """The response header that carries the request's id."""
+        """The response header that carries the request's id, if one does."""
 
     def exhausted(self, retry_after: float, now: float) -> dict[str, str]:
         """Rate-limit headers of a 429 whose limit resets ``retry_after`` seconds after ``now``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -29,6 +30,10 @@ class OpenAIErrors:
     """The half of ``Wire`` that both APIs have in common."""
 
     overloaded = OVERLOADED
+
+    def told(self, path: str) -> Mapping[str, Any]:
+        """See ``Wire``."""
+        return {}
 
     def error(self, error: WireError, request_id: str) -> dict[str, Any]:
         """See ``Wire``."""

@@ -1,0 +1,187 @@
+"""The patch of aiohttp, at class level (rule T1): ``ClientSession._request``, where every request
+of every session ends, whatever SDK made it.
+
+Outside any run a request costs one look at a context variable. A captured request is served here;
+what goes out for it, once for each try, is a request of the same session with a time limit of its
+own, so that waiting between tries uses up nobody's. A session that is closed while a stream of it
+is still being recorded is given its connections until that has ended (rule C8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from perdure.core.ports import Boundary, current_boundary
+from perdure.gateway.capture import Call, Capture, Refused
+from perdure.gateway.exchange import Served
+from perdure.gateway.outcome import Incoming
+from perdure.gateway.sessions.failure import failed
+from perdure.gateway.sessions.request import read_body
+from perdure.gateway.sessions.response import Body, respond
+from perdure.gateway.transport.lines import AsyncReach
+from perdure.gateway.transport.passing import passing
+from perdure.gateway.transport.slot import Slot
+
+
+class SessionPatch:
+    """Catches the model calls of aiohttp."""
+
+    def __init__(self) -> None:
+        self.capture: Capture | None = None
+        self.module = aiohttp
+        self._slots = [Slot(aiohttp.ClientSession, "_request", self._method)]
+
+    def install(self, capture: Capture) -> None:
+        """Puts it in; the latest ``capture`` counts."""
+        self.capture = capture
+        for slot in self._slots:
+            slot.fill()
+
+    def uninstall(self) -> None:
+        """Takes it out."""
+        self.capture = None
+        for slot in self._slots:
+            slot.clear()
+
+    def _method(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        async def _request(session: Any, method: str, str_or_url: Any, **options: Any) -> Any:
+            boundary, capture = current_boundary.get(), self.capture
+            if capture is None or (boundary is None and capture.strays is None) or passing.get():
+                return await original(session, method, str_or_url, **options)
+            served = await _serve(capture, boundary, original, session, method, str_or_url, options)
+            if served is None:
+                return await original(session, method, str_or_url, **options)
+            return served
+
+        return _request
+
+
+async def _serve(
+    capture: Capture,
+    boundary: Boundary | None,
+    original: Callable[..., Any],
+    session: aiohttp.ClientSession,
+    method: str,
+    str_or_url: Any,
+    options: dict[str, Any],
+) -> aiohttp.ClientResponse | None:
+    """The response to a model call; None for what is none and is to be sent as it is."""
+    method = method.upper()
+    data, json = options.get("data"), options.get("json")
+    if method != "POST" or session.closed or (data is not None and json is not None):
+        return None  # nothing to capture, or aiohttp's to complain about
+    try:
+        url = session._build_url(str_or_url)
+        host = url.host or ""
+    except ValueError:
+        return None
+    way = capture.route(boundary, method, host, url.explicit_port, url.path)
+    if way is None:
+        return None
+    headers: CIMultiDict[str] = CIMultiDict(session.headers)
+    headers.update(options.get("headers") or {})
+    if isinstance(way, Refused):
+        served = Served(way.answer)
+    elif boundary is None:
+        return None
+    else:
+        body = await read_body(session, data, json, headers)
+        call = Call(way.provider, way.wire, host, url.path, headers, body)
+        again = _again(original, session, method, url, options, headers, body)
+        served = await capture.perform(call, SessionLine(capture, boundary, session, again))
+    response = await respond(session, method, url.update_query(options.get("params") or {}),
+                             headers, served)  # fmt: skip
+    return await _checked(session, response, options.get("raise_for_status"))
+
+
+def _again(
+    original: Callable[..., Any],
+    session: aiohttp.ClientSession,
+    method: str,
+    url: URL,
+    options: dict[str, Any],
+    headers: CIMultiDict[str],
+    body: bytes,
+) -> Callable[[], Any]:
+    """Sends it once. An answer's status and encoding are the gateway's to look at."""
+    ours = {"data": body, "headers": headers, "raise_for_status": False, "auto_decompress": True}
+    given = {**options, "json": None, **ours}
+
+    async def send() -> Any:
+        response = await original(session, method, url, **given)
+        given.pop("upload_tracker", None)  # it follows one upload, not several
+        return response
+
+    return send
+
+
+async def _checked(
+    session: aiohttp.ClientSession, response: aiohttp.ClientResponse, check: Any
+) -> aiohttp.ClientResponse:
+    """What ``raise_for_status``, of the request or the session, says to the response."""
+    check = session.raise_for_status if check is None else check
+    try:
+        if callable(check):
+            await check(response)
+        elif check:
+            response.raise_for_status()
+    except BaseException:
+        response.close()
+        raise
+    return response
+
+
+class SessionLine(AsyncReach):
+    """See ``exchange.Line``. ``again`` sends the request once."""
+
+    def __init__(
+        self,
+        capture: Capture,
+        boundary: Boundary,
+        session: aiohttp.ClientSession,
+        again: Callable[[], Any],
+    ) -> None:
+        super().__init__(capture, boundary)
+        self._session = session
+        self._again = again
+
+    async def send(self) -> Incoming:
+        """See ``exchange.Line``."""
+        try:
+            return _Incoming(await self._again())
+        except Exception as error:
+            if (failure := failed(error)) is None:
+                raise
+            raise failure from error
+
+    def channel(self) -> Body:
+        """See ``exchange.Line``."""
+        return Body(self._session._loop)
+
+
+class _Incoming:
+    """See ``outcome.Incoming``."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status: int = response.status
+        self.headers = response.headers
+
+    async def read(self) -> bytes | None:
+        """See ``outcome.Incoming``."""
+        try:
+            return await self._response.content.readany() or None
+        except Exception as error:
+            if (failure := failed(error)) is None:
+                raise
+            raise failure from error
+
+    async def close(self) -> None:
+        """See ``outcome.Incoming``. A body that was not read to its end takes its connection with
+        it; one that was has given it back already."""
+        self._response.close()
