@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -46,7 +46,9 @@ class WorkerConfig:
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
     """``max_body`` is in bytes, ``max_depth`` is how deep JSON may nest, ``max_wait`` bounds
-    ``?wait=``, ``max_queued`` refuses new runs with 429 over so many queued ones of an agent."""
+    ``?wait=``, ``request_timeout`` is until an answer begins, ``problems`` is where errors are
+    explained (a URL that their code is put after), ``cors_…`` can be written as a table,
+    ``[server.cors]``; ``max_queued`` refuses new runs with 429 over so many queued ones of an agent."""
 
     host: str = "127.0.0.1"
     port: int = 8080
@@ -56,6 +58,10 @@ class ServerConfig:
     max_wait: timedelta = timedelta(minutes=5)
     max_queued: int = 1_000_000
     heartbeat: timedelta = timedelta(seconds=15)
+    request_timeout: timedelta = timedelta(seconds=30)
+    problems: str = ""
+    cors_origins: tuple[str, ...] = ()
+    cors_max_age: timedelta = timedelta(minutes=10)
     console: bool = True
 
 
@@ -190,7 +196,7 @@ def load(
                 raise _unknown(f"[{section}]", where, [*_SECTIONS, "agents"])
             if not isinstance(content, dict):
                 raise ConfigError(f"{where}: {section} must be a table: [{section}]")
-            for key, value in content.items():
+            for key, value in _flat(known, content):
                 _set(values, sources, f"{section}.{key}", value, str(where))
     elif path is not None or "PERDURE_CONFIG" in environ:
         raise ConfigError(f"The settings file {where} does not exist.")
@@ -211,6 +217,22 @@ def load(
         for section, cls in _SECTIONS.items()
     }
     return Config(**parts, agents=agents, sources=sources)
+
+
+def client_settings(environ: Mapping[str, str] | None = None) -> tuple[str | None, str | None]:
+    """(URL of the server, API key) for a client: ``PERDURE_URL`` and ``PERDURE_API_KEY``."""
+    environ = os.environ if environ is None else environ
+    return environ.get("PERDURE_URL") or None, environ.get("PERDURE_API_KEY") or None
+
+
+def _flat(cls: type, content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The settings of a section; a table in it holds those whose names begin with its own."""
+    known = {item.name for item in fields(cls)}
+    for key, value in content.items():
+        if isinstance(value, dict) and key not in known:
+            yield from ((f"{key}_{name}", inner) for name, inner in value.items())
+        else:
+            yield key, value
 
 
 def duration(text: str | float | timedelta) -> timedelta:
@@ -292,6 +314,11 @@ def _as(kind: Any, value: Any) -> Any:
         if number < 0:
             raise ValueError("it cannot be negative")
         return number
+    if get_origin(kind) is tuple:
+        items = value.split(",") if isinstance(value, str) else value
+        if not isinstance(items, list | tuple) or not all(isinstance(v, str) for v in items):
+            raise ValueError('say a list of texts, such as ["one", "two"]')
+        return tuple(item.strip() for item in items if item.strip())
     if get_origin(kind) is dict:
         if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
             raise ValueError('say a table of strings, such as { name = "value" }')
@@ -302,8 +329,8 @@ def _as(kind: Any, value: Any) -> Any:
 
 
 def _noun(kind: Any) -> str:
-    if get_origin(kind) is dict:
-        return "a table"
+    if get_origin(kind) in (dict, tuple):
+        return "a table" if get_origin(kind) is dict else "a list"
     return {timedelta: "a duration", bool: "a boolean", int: "a whole number"}.get(kind, "a text")
 
 
@@ -316,6 +343,8 @@ def _unknown(name: str, at: Path | str, known: list[str]) -> ConfigError:
 def _plain(value: Any) -> Any:
     if isinstance(value, timedelta):
         return f"{value.total_seconds():g}s"
+    if isinstance(value, tuple):
+        return list(value)
     if isinstance(value, str):
         return SECRET.sub(r"\1***@", value)
     return value

@@ -138,6 +138,12 @@ async def capturing(
     """Model calls are caught while this is open, proven by a call through each HTTP library (T2).
     Nothing with ``gateway.capture = false``. Raises ConfigError where capture does not hold.
     ``strict`` stands before the setting."""
+    from perdure.frameworks import patches
+
+    if config.gateway.tools:
+        patches.install_imported()
+    else:
+        patches.uninstall()
     if not config.gateway.capture:
         yield
         return

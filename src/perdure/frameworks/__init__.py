@@ -7,12 +7,12 @@ only when the object's own type comes from that framework.
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
 from perdure.errors import TargetError
+from perdure.frameworks import patches
 from perdure.runtime.agent import Agent, from_function
 from perdure.runtime.policy import Policy
 
@@ -24,8 +24,6 @@ _ADAPTERS = {
     "langgraph": "perdure.frameworks.langgraph",
     "agent_framework": "perdure.frameworks.agent_framework",
 }
-# modules of SDKs that plain functions call themselves -> the adapter whose patch catches that
-_PATCHED = {"agents.run": "perdure.frameworks.openai_agents"}
 
 
 def adapt(
@@ -44,9 +42,7 @@ def adapt(
             raise TargetError(
                 "tools= goes with a framework's agent; in plain code use @perdure.tool.",
             )
-        for sdk, module in _PATCHED.items():
-            if sdk in sys.modules:
-                import_module(module).install()
+        patches.install_imported()
         return from_function(target, name=name, policy=policy)
     raise TargetError(
         f"{target!r} is a {type(target).__name__}: no agent that Perdure knows.",

@@ -1,0 +1,134 @@
+"""Tools of Anthropic's tool runner (``@beta_tool``, ``client.beta.messages.tool_runner``): their
+calls become effects in agents that are plain functions.
+
+Process-wide patch of the four classes' ``call``, documented in
+docs/decisions/0004-langchain-tool-patch.md; outside a run nothing changes, and ``uninstall`` takes
+it out. Validation of arguments is inside the effect; the runner's handling of errors is outside.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, cast
+
+from anthropic.lib.tools import (
+    BetaAsyncBuiltinFunctionTool,
+    BetaAsyncFunctionTool,
+    BetaBuiltinFunctionTool,
+    BetaFunctionTool,
+    ToolError,
+)
+
+from perdure.codec import canonical
+from perdure.core.digest import digest
+from perdure.core.ports import current_boundary
+from perdure.core.record import Kind
+from perdure.runtime.call import ByAnnotation, Call
+from perdure.runtime.declared import Declared
+from perdure.runtime.performing import perform, perform_blocking
+from perdure.runtime.place import Place
+
+REFUSAL = "$tool_error"
+_ORIGINAL = "__perdure_original__"
+_BASES: tuple[type, ...] = (
+    BetaFunctionTool, BetaAsyncFunctionTool, BetaBuiltinFunctionTool, BetaAsyncBuiltinFunctionTool,
+)  # fmt: skip
+_patched: list[type] = []
+
+
+def install() -> None:
+    """Catch the tool calls of runs from now on. May be called often: tools of classes that were
+    made since are then caught too."""
+    for base in _BASES:
+        for cls in (base, *_below(base)):
+            method = cls.__dict__.get("call")
+            abstract = getattr(method, "__isabstractmethod__", False)
+            if method is not None and not abstract and not hasattr(method, _ORIGINAL):
+                wrapped = _caught(method)
+                setattr(wrapped, _ORIGINAL, method)
+                cls.call = wrapped  # type: ignore[attr-defined]
+                _patched.append(cls)
+
+
+def uninstall() -> None:
+    """Take the patch out."""
+    while _patched:
+        cls = _patched.pop()
+        cls.call = getattr(cls.__dict__["call"], _ORIGINAL)  # type: ignore[attr-defined]
+
+
+def _below(cls: type) -> list[type]:
+    subs: list[type] = cls.__subclasses__()
+    return [below for sub in subs for below in (sub, *_below(sub))]
+
+
+def _caught(original: Callable[..., Any]) -> Callable[..., Any]:
+    if inspect.iscoroutinefunction(original):
+
+        @functools.wraps(original)
+        async def call(self: Any, input: object) -> Any:
+            place = current_boundary.get()
+            if place is None or _is_effect_itself(self):
+                return await original(self, input)
+
+            async def body() -> Any:
+                try:
+                    return _whole(await original(self, input))
+                except ToolError as error:
+                    return {REFUSAL: _whole(error.content)}
+
+            here = cast("Place", place)
+            return _told(await perform(here, _effect(here, self, input, body)))
+
+        return call
+
+    @functools.wraps(original)
+    def call_sync(self: Any, input: object) -> Any:
+        place = current_boundary.get()
+        if place is None or _is_effect_itself(self):
+            return original(self, input)
+
+        def body() -> Any:
+            try:
+                return _whole(original(self, input))
+            except ToolError as error:
+                return {REFUSAL: _whole(error.content)}
+
+        here = cast("Place", place)
+        return _told(perform_blocking(here, _effect(here, self, input, body)))
+
+    return call_sync
+
+
+def _effect(place: Place, tool: Any, input: object, body: Callable[..., Any]) -> Call:
+    declared = place.attempt.agent.tools.get(tool.name)
+    if not isinstance(declared, Declared):
+        declared = Declared(Kind.TOOL, tool.name)
+    return Call(
+        declared,
+        body,
+        (),
+        {},
+        ByAnnotation(None, tool.name),
+        digest(canonical(input)),
+        arguments=lambda: input,
+    )
+
+
+def _is_effect_itself(tool: Any) -> bool:
+    """A function that is a ``@perdure.tool`` or ``@perdure.step`` already."""
+    return hasattr(getattr(tool, "func", None), "__perdure__")
+
+
+def _told(result: Any) -> Any:
+    """A ``ToolError`` is the tool's answer to the model, not a failure of the effect."""
+    if isinstance(result, dict):
+        raise ToolError(result[REFUSAL])
+    return result
+
+
+def _whole(result: Any) -> Any:
+    """Text, or a list of content blocks: the runner takes any iterable of them."""
+    return result if isinstance(result, str) else list(result)

@@ -1,0 +1,36 @@
+"""The process-wide patches by which tools of frameworks and SDKs become effects in plain functions.
+
+Each is put in once its package is imported, changes nothing outside runs, and has an off switch:
+``[gateway] tools = false``. Adapters whose agents are given as objects put their own in.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+# a module that is there once the tools are used -> what patches them (install, uninstall)
+_PATCHES = {
+    "langchain_core.tools": "perdure.frameworks.langgraph.tools",
+    "anthropic.lib.tools": "perdure.frameworks.anthropic_tools",
+    "agents.run": "perdure.frameworks.openai_agents",
+}
+
+
+def install_imported() -> None:
+    """Patch what is imported by now. May be called often."""
+    for there, patch in _PATCHES.items():
+        if there in sys.modules:
+            try:
+                module = import_module(patch)
+            except ImportError:  # an older SDK without such tools, or LangChain without LangGraph
+                continue
+            module.install()
+
+
+def uninstall() -> None:
+    """Take out what was put in."""
+    for patch in _PATCHES.values():
+        module = sys.modules.get(patch)
+        if module is not None:
+            module.uninstall()
