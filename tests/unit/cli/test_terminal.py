@@ -12,10 +12,7 @@ from rich.console import Console
 from perdure.cli.terminal import output
 from perdure.cli.terminal.banner import example
 from perdure.cli.terminal.times import age, short
-from perdure.cli.terminal.tree import effects, tree
 from perdure.cli.terminal.waits import explain, explain_all
-from perdure.core.record import Record
-from perdure.store.rows import LogEvent
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -77,39 +74,6 @@ def test_pipes_get_everything(capsys: pytest.CaptureFixture[str]) -> None:
     long = "x" * 300
     output.table(COLUMNS, [("run", "failed", "1 s", long)], shrink=3, optional=(2,))
     assert long in capsys.readouterr().out
-
-
-def event(seq: int, at_ms: int, **fields: Any) -> LogEvent:
-    record = Record(**{"type": "entry", "state": "done", **fields})
-    return LogEvent(seq, NOW + timedelta(milliseconds=at_ms), 1, *record)
-
-
-def test_an_effect_is_one_line_whatever_rows_it_has() -> None:
-    log = [
-        event(1, 0, type="effect.started", key=b"m", kind="model", name="claude", state=None),
-        event(2, 500, key=b"i", scope=b"t", kind="step", name="inner", took_ms=100),
-        event(3, 400, key=b"t", kind="tool", name="search", state="intent"),
-        event(4, 900, key=b"m", kind="model", name="claude", took_ms=900),
-        event(5, 950, key=b"t", kind="tool", name="search", took_ms=550),
-        event(6, 960, key=b"c", kind="clock", name="now", took_ms=0),
-        event(7, 970, key=b"t2", kind="tool", name="open", state="intent"),
-    ]
-    found = effects(log, NOW)
-    lines = [(depth, e.name, e.state, e.took_ms) for depth, e in tree(found)]
-    assert lines == [
-        (0, "claude", "done", 900),
-        (0, "search", "done", 550),
-        (1, "inner", "done", 100),
-        (0, "open", "intent", None),
-    ]
-    assert found[0].started == timedelta(0)
-
-
-def test_a_void_effect_says_so() -> None:
-    log = [event(1, 5, key=b"t", kind="tool", name="x", state="failed", took_ms=5),
-           event(2, 6, key=b"t", kind=None, name=None, state="void")]  # fmt: skip
-    (found,) = effects(log, NOW)
-    assert (found.name, found.state) == ("x", "void")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,35 +15,66 @@ from perdure.cli import options
 @options.as_json
 @options.settings
 def command(run_id: str, json_: bool, store: str | None, config_file: Path | None) -> None:
-    """A run: state, waits, and the tree of its effects.
+    """A run: what holds it, what to do about it, and its effects over time.
 
-    Of each wait it says which command ends it.
+    Of whatever holds the run it says which command is the next. Effects are shown as bars, nested
+    as they happened inside each other and in the agent's own concurrency; a long wait is folded.
 
-    --json prints the fields of GET /api/runs/{id}, and "effects": [{"key", "scope", "kind", "name",
-    "state", "promise", "started_s", "took_ms", "attempt"}], oldest first; started_s is in seconds
-    from the run's first start.
+    --json prints the fields of GET /api/runs/{id}, and: "findings": [{"says", "steps": [{"command",
+    "when"}]}], what holds the run; "attempts_made": [{"epoch", "attempt", "worker", "began_s",
+    "ended_s", "recorded", "added", "ending", "why"}], one for each claim, recorded being how many
+    effects the journal answered it at most and added how many it added; "stretches": [{"what",
+    "began_s", "ended_s"}], what being queued, running or waiting; "effects": [{"key", "scope",
+    "branch", "kind", "name", "state", "promise", "started_s", "took_ms", "attempt", "reused",
+    "error", "tries": [{"attempt", "state", "started_s", "took_ms"}]}], oldest first. began_s and
+    ended_s are in seconds from the run's making, started_s from its first start; attempt of an
+    effect is the epoch of the attempt that performed it last.
     """
     import asyncio
+    import shlex
+    from dataclasses import asdict
 
     from perdure.cli import outcome, process
+    from perdure.cli.diagnosis.run import diagnose, with_options
     from perdure.cli.follow import whole_log
     from perdure.cli.terminal import output
-    from perdure.cli.terminal.run import print_run
-    from perdure.cli.terminal.tree import effects
-    from perdure.store.blobs import FileBlobs
+    from perdure.cli.waterfall.page import print_page
+    from perdure.cli.waterfall.timeline import timeline
 
     config = options.load(config_file, store)
     process.prepare(config)
 
+    named = f" --store {shlex.quote(store)}" if store else ""
+    if config_file is not None:
+        named += f" --config {shlex.quote(str(config_file))}"
+
     async def main() -> None:
         async with process.open_store(config) as opened:
-            run = outcome.fetched(await opened.get(run_id), FileBlobs(process.blob_folder(config)))
-            found = effects(await whole_log(opened, run_id), run.started_at)
-            if json_:
-                document = outcome.document(run)
-                document["effects"] = [effect.to_dict() for effect in found]
-                output.document(document)
-            else:
-                print_run(run, found, await opened.now())
+            run = outcome.fetched(await opened.get(run_id), process.open_blobs(config))
+            log = await whole_log(opened, run_id)
+            now = await opened.now()
+            line = timeline(run, log, now)
+            findings = with_options(await diagnose(opened, run, line, now), named)
+        if not json_:
+            print_page(run, line, findings, now)
+            return
+        document = outcome.document(run)
+        document["findings"] = [finding.to_dict() for finding in findings]
+        document["attempts_made"] = [_attempt(asdict(one)) for one in line.attempts]
+        document["stretches"] = [_seconds(asdict(one)) for one in line.stretches]
+        offset = 0.0
+        if run.started_at is not None:
+            offset = (run.started_at - run.created_at).total_seconds()
+        document["effects"] = [effect.to_dict(offset) for effect in line.effects]
+        output.document(document)
 
     asyncio.run(main())
+
+
+def _attempt(one: dict[str, Any]) -> dict[str, Any]:
+    return _seconds({"epoch": one["epoch"], "attempt": one.pop("number"), **one})
+
+
+def _seconds(one: dict[str, Any]) -> dict[str, Any]:
+    began, ended = one.pop("began"), one.pop("ended")
+    return {**one, "began_s": round(began, 3), "ended_s": round(ended, 3)}

@@ -1,0 +1,1 @@
+"""A run over time: its log read as attempts, waits and nested effects, and drawn as bars."""
