@@ -23,6 +23,8 @@ _ADAPTERS = {
     "perdure.frameworks.openai_agents.options": "perdure.frameworks.openai_agents",
     "langgraph": "perdure.frameworks.langgraph",
     "agent_framework": "perdure.frameworks.agent_framework",
+    "pydantic_ai": "perdure.frameworks.pydantic_ai",
+    "perdure.frameworks.pydantic_ai.options": "perdure.frameworks.pydantic_ai",
 }
 
 

@@ -14,6 +14,8 @@ _PATCHES = {
     "langchain_core.tools": "perdure.frameworks.langgraph.tools",
     "anthropic.lib.tools": "perdure.frameworks.anthropic_tools",
     "agents.run": "perdure.frameworks.openai_agents",
+    "pydantic_ai.tool_manager": "perdure.frameworks.pydantic_ai",
+    "agent_framework": "perdure.frameworks.agent_framework",
 }
 
 

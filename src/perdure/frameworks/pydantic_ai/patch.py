@@ -1,0 +1,91 @@
+"""The process-wide patch (docs/decisions/0015-pydantic-ai-patch.md): where Pydantic AI executes a
+tool that the model called, runs an output function, and asks who answers a deferred call. Outside
+a run nothing changes, and ``uninstall`` takes it out.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable
+from typing import Any, cast
+
+from pydantic_ai._function_schema import FunctionSchema
+from pydantic_ai.tool_manager import ToolManager
+
+from perdure.core.ports import current_boundary
+from perdure.frameworks.pydantic_ai.deferred import answers
+from perdure.frameworks.pydantic_ai.tools import Calling, perform_function
+from perdure.runtime.place import Place
+
+_ORIGINAL = "__perdure_original__"
+_patched: list[tuple[type, str]] = []
+
+
+def install() -> None:
+    """Catch the tool calls of runs from now on. May be called often."""
+    if not installed():
+        _replace(ToolManager, "_raw_execute", _raw_execute)
+        _replace(ToolManager, "resolve_deferred_tool_calls", _resolve_deferred_tool_calls)
+        _replace(FunctionSchema, "call", _call)
+
+
+def installed() -> bool:
+    """Whether the patch is in."""
+    return hasattr(ToolManager._raw_execute, _ORIGINAL)
+
+
+def uninstall() -> None:
+    """Take the patch out: tools are what Pydantic AI made them, in runs too."""
+    for cls, name in _patched:
+        setattr(cls, name, getattr(cls.__dict__[name], _ORIGINAL))
+    _patched.clear()
+
+
+def _replace(cls: type, name: str, around: Callable[..., Any]) -> None:
+    original = cls.__dict__[name]
+    method = around(original)
+    setattr(method, _ORIGINAL, original)
+    setattr(cls, name, method)
+    _patched.append((cls, name))
+
+
+def _raw_execute(original: Callable[..., Any]) -> Callable[..., Any]:
+    """What is asked of the toolset is the effect; retries, usage and hooks around it are counted
+    and called in every attempt."""
+
+    @functools.wraps(original)
+    async def raw_execute(self: ToolManager[Any], validated: Any, *args: Any, **kwargs: Any) -> Any:
+        if current_boundary.get() is None:
+            return await original(self, validated, *args, **kwargs)
+        manager = copy.copy(self)  # shares what it counts in
+        manager.toolset = cast("Any", Calling(self.toolset, validated.call))
+        return await original(manager, validated, *args, **kwargs)
+
+    return raw_execute
+
+
+def _call(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Functions that the model calls otherwise than as tools: output functions."""
+
+    @functools.wraps(original)
+    async def call(self: FunctionSchema, args_dict: dict[str, Any], ctx: Any) -> Any:
+        place = current_boundary.get()
+        if place is None:
+            return await original(self, args_dict, ctx)
+        return await perform_function(cast("Place", place), self, original, args_dict, ctx)
+
+    return call
+
+
+def _resolve_deferred_tool_calls(original: Callable[..., Any]) -> Callable[..., Any]:
+    """What nobody in the agent answers is asked of the run's watchers."""
+
+    @functools.wraps(original)
+    async def resolve(self: ToolManager[Any], requests: Any) -> Any:
+        results = await original(self, requests)
+        if current_boundary.get() is None:
+            return results
+        return await answers(self.ctx, requests, results)
+
+    return resolve

@@ -1,0 +1,246 @@
+"""One call that the model made of a function as one effect.
+
+Invariants: the effect is around the agent's whole toolset, so whatever wraps a tool is part of it;
+its digest is of the validated arguments; what a body did to its run (usage of agents inside it,
+messages it enqueued) is recorded with its result and done again in a replay. ``ModelRetry`` and
+``ToolFailed`` are what a tool answers the model, so they are outcomes and not failures.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from contextlib import nullcontext
+from contextvars import ContextVar
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import Any, cast, get_type_hints
+
+from pydantic_ai import Agent
+from pydantic_ai._function_schema import FunctionSchema
+from pydantic_ai.exceptions import ApprovalRequired, CallDeferred, ModelRetry
+from pydantic_ai.usage import RunUsage
+
+from perdure.codec import canonical
+from perdure.core.digest import digest
+from perdure.core.ports import current_boundary
+from perdure.core.record import Kind, Promise
+from perdure.errors import EffectTimeout
+from perdure.frameworks.branches import branch
+from perdure.frameworks.plain import plain
+from perdure.frameworks.promises import hinted
+from perdure.frameworks.pydantic_ai.bodies import BodyThreads
+from perdure.frameworks.pydantic_ai.values import Outcome, ToolFailed, ToolValues
+from perdure.runtime.call import Call
+from perdure.runtime.declared import Declared
+from perdure.runtime.performing import perform
+from perdure.runtime.place import Place
+
+# By these a tool asks to be called again when somebody has decided: no outcome.
+_CONTROL = (ApprovalRequired, CallDeferred)
+# Ids that Pydantic AI makes up where a provider gives none: others in every attempt.
+_MADE_UP = "pyd_ai_"
+
+# The function of the tool whose effect the calling code is in, until it is called.
+_own: ContextVar[FunctionSchema | None] = ContextVar("perdure_pydantic_ai_own", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Calling:
+    """A toolset whose next call is an effect, asked for by the model in ``call``."""
+
+    toolset: Any
+    call: Any
+
+    async def call_tool(self, name: str, tool_args: dict[str, Any], ctx: Any, tool: Any) -> Any:
+        """As ``AbstractToolset.call_tool``."""
+        schema = _function_of(tool)
+        if schema is not None and hasattr(schema.function, "__perdure__"):
+            return await self.toolset.call_tool(name, tool_args, ctx, tool)  # an effect itself
+
+        async def body(ctx: Any) -> Any:
+            token = _own.set(schema)
+            try:
+                return await self.toolset.call_tool(name, tool_args, ctx, tool)
+            finally:
+                _own.reset(token)
+
+        metadata = tool.tool_def.metadata or {}
+        return await _perform(
+            cast("Place", current_boundary.get()),
+            name=name,
+            args=tool_args,
+            ctx=ctx,
+            call_id=self.call.tool_call_id,
+            hint=hinted(metadata.get("annotations")),
+            returns=_returns(schema),
+            body=body,
+        )
+
+
+async def perform_function(
+    place: Place,
+    schema: FunctionSchema,
+    original: Callable[..., Any],
+    args: dict[str, Any],
+    ctx: Any,
+) -> Any:
+    """``FunctionSchema.call``: an effect where it is an output function's."""
+    if _own.get() is schema:  # the tool's effect is open, and this is its body
+        token = _own.set(None)
+        try:
+            return await original(schema, args, ctx)
+        finally:
+            _own.reset(token)
+    if ctx.partial_output or hasattr(schema.function, "__perdure__"):
+        return await original(schema, args, ctx)
+
+    async def body(ctx: Any) -> Any:
+        return await original(schema, args, ctx)
+
+    return await _perform(
+        place,
+        name=schema.name,
+        args=args,
+        ctx=ctx,
+        call_id=ctx.tool_call_id,
+        hint=Promise.UNDECLARED,
+        returns=_returns(schema),
+        body=body,
+    )
+
+
+async def _perform(
+    place: Place,
+    *,
+    name: str,
+    args: dict[str, Any],
+    ctx: Any,
+    call_id: str | None,
+    hint: Promise,
+    returns: Any,
+    body: Callable[[Any], Any],
+) -> Any:
+    content = {key: plain(value) for key, value in args.items()}
+    declared = _declared(place, name, content, hint)
+
+    async def function() -> Outcome:
+        return await _outcome(name, ctx, body, once=declared.effect is Promise.ONCE)
+
+    request = digest(canonical(content))
+    here = _branch_name(name, call_id, request)
+    with branch(here) if here else nullcontext():
+        outcome: Outcome = await perform(
+            place,
+            Call(
+                declared,
+                function,
+                (),
+                {},
+                ToolValues(name, returns),
+                request,
+                control=_CONTROL,
+                arguments=lambda: content,
+                call_id=call_id,
+            ),
+        )
+    if outcome.usage is not None:
+        ctx.usage.incr(outcome.usage)
+    for message in outcome.enqueued:
+        ctx.pending_messages.append(message)
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.value
+
+
+async def _outcome(name: str, ctx: Any, body: Callable[[Any], Any], *, once: bool) -> Outcome:
+    """What the body comes to. It gets a usage and a queue of its own, since the run's are shared
+    with whatever runs beside it."""
+    before, queue = ctx.usage, ctx.pending_messages
+    usage = copy(before)
+    usage.details = dict(before.details)
+    start = copy(usage)
+    start.details = dict(usage.details)
+    own = replace(ctx, usage=usage, pending_messages=None if queue is None else type(queue)())
+    value, error = None, None
+    with Agent.using_thread_executor(BodyThreads()):
+        try:
+            value = await body(own)
+        except ToolFailed as failed:
+            error = failed
+        except ModelRetry as retry:
+            if once and isinstance(retry.__context__, TimeoutError):
+                raise EffectTimeout(f"tool {name!r}: {retry.message}") from retry
+            error = retry
+    enqueued = tuple(own.pending_messages or ())
+    return Outcome(value, error, _spent(start, usage), enqueued)
+
+
+def _spent(start: RunUsage, end: RunUsage) -> RunUsage | None:
+    if start == end:
+        return None
+    spent = end - start if hasattr(RunUsage, "__sub__") else _difference(start, end)
+    return spent if spent.has_values() else None
+
+
+def _difference(start: RunUsage, end: RunUsage) -> RunUsage:
+    """For versions of Pydantic AI whose usages cannot be subtracted."""
+    spent = copy(end)
+    for field, value in vars(end).items():
+        if isinstance(value, int):
+            setattr(spent, field, value - getattr(start, field))
+    spent.details = {
+        key: count - start.details.get(key, 0)
+        for key, count in end.details.items()
+        if count != start.details.get(key, 0)
+    }
+    return spent
+
+
+def _branch_name(name: str, call_id: str | None, request: bytes) -> str | None:
+    if call_id is None:
+        return None
+    return f"{name}:{request.hex()[:12]}" if call_id.startswith(_MADE_UP) else call_id
+
+
+def _declared(place: Place, name: str, content: dict[str, Any], hint: Promise) -> Declared:
+    declared = place.attempt.agent.tools.get(name)
+    if not isinstance(declared, Declared):
+        return Declared(Kind.TOOL, name, hint)
+    reconcile = declared.reconcile
+    if reconcile is not None:
+        reconcile = _asking(reconcile, content)
+    return replace(declared, kind=Kind.TOOL, name=name, reconcile=reconcile)
+
+
+def _asking(reconcile: Callable[..., Any], content: dict[str, Any]) -> Callable[..., Any]:
+    """``reconcile`` with what the model asked for; its answer as an outcome."""
+    if inspect.iscoroutinefunction(reconcile):
+
+        async def ask_async() -> Outcome:
+            return Outcome(await reconcile(**content))
+
+        return ask_async
+
+    def ask() -> Outcome:
+        return Outcome(reconcile(**content))
+
+    return ask
+
+
+def _function_of(tool: Any) -> FunctionSchema | None:
+    """The function that a toolset's tool leads to, through the toolsets that combine others."""
+    while (inner := getattr(tool, "source_tool", None)) is not None:
+        tool = inner
+    schema = getattr(getattr(tool, "call_func", None), "__self__", None)
+    return schema if isinstance(schema, FunctionSchema) else None
+
+
+def _returns(schema: FunctionSchema | None) -> Any:
+    if schema is None:
+        return None
+    try:
+        found = get_type_hints(schema.function).get("return")
+    except Exception:  # a name that only a type checker can resolve, or a partial
+        return None
+    return None if found is Any else found
