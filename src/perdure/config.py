@@ -131,8 +131,15 @@ class Config:
     agents: dict[str, AgentConfig] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict, compare=False)
 
+    def blob_place(self) -> str:
+        """Where large values go: an absolute folder, so that a later chdir of the agent does not
+        lead to another, or ``s3://bucket/prefix``."""
+        if self.store.blobs.startswith("s3://"):
+            return self.store.blobs
+        return os.path.abspath(self.blob_folder())
+
     def blob_folder(self) -> Path:
-        """Where large values go."""
+        """The folder for large values, where they go into one."""
         if self.store.blobs:
             return Path(self.store.blobs)
         if self.store.url.startswith("sqlite:///"):

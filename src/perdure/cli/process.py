@@ -16,7 +16,6 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -28,7 +27,7 @@ from perdure.runtime.agent import Agent
 from perdure.runtime.runtime import Runtime
 from perdure.runtime.worker import Worker, WorkerSettings
 from perdure.store import Store, make_store
-from perdure.store.blobs import FileBlobs
+from perdure.store.blobs import Blobs, make_blobs
 from perdure.testing import crash
 
 log = logging.getLogger("perdure")
@@ -123,12 +122,12 @@ def make_worker(
         max_attempt=config.worker.max_attempt,
         drain=config.worker.drain,
     )
-    return Worker(store, FileBlobs(blob_folder(config)), agents, settings, root=root)
+    return Worker(store, open_blobs(config), agents, settings, root=root)
 
 
-def blob_folder(config: Config) -> Path:
-    """Absolute, so that a later chdir of the agent does not lead to another folder."""
-    return Path(os.path.abspath(config.blob_folder()))
+def open_blobs(config: Config) -> Blobs:
+    """Where large values are. Raises ConfigError, MissingExtra."""
+    return make_blobs(config.blob_place())
 
 
 @asynccontextmanager

@@ -415,11 +415,17 @@ class Attempt:
     async def opened(self, value: bytes | None) -> bytes | None:
         """``value`` itself where it is a reference to a blob."""
         if value is not None and value[:1] == BLOB:
-            return await asyncio.to_thread(self.runtime.blobs.get, value)
+            reference = value
+            # Not asyncio.to_thread: what happens there is no doing of the agent's.
+            return await self.runtime.persist(
+                lambda: self.loop.run_in_executor(None, self.runtime.blobs.get, reference)
+            )
         return value
 
     async def put_blob(self, value: bytes) -> bytes:
-        return await asyncio.to_thread(self.runtime.blobs.put, value)
+        return await self.runtime.persist(
+            lambda: self.loop.run_in_executor(None, self.runtime.blobs.put, value)
+        )
 
     async def stored(self, value: bytes) -> bytes:
         """``value`` as it goes into the database."""

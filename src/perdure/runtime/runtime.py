@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
-from perdure.errors import StoreUnavailable
+from perdure.errors import BlobMissing, StoreUnavailable
 from perdure.runtime.recorder import RETRY_DELAYS, Recorder
 from perdure.store.base import Store
 from perdure.store.blobs import Blobs
@@ -46,6 +46,8 @@ class Runtime:
         while True:
             try:
                 return await ask()
+            except BlobMissing:
+                raise  # it does not come by waiting
             except StoreUnavailable:
                 await asyncio.sleep(RETRY_DELAYS[min(tries, len(RETRY_DELAYS) - 1)])
                 tries += 1

@@ -18,7 +18,7 @@ from perdure.server.catalog import Catalog
 from perdure.server.pressure import Pressure
 from perdure.server.watch import Watches
 from perdure.store.base import Store
-from perdure.store.blobs import Blobs, FileBlobs
+from perdure.store.blobs import Blobs, make_blobs
 
 
 class Service:
@@ -32,7 +32,7 @@ class Service:
         self.store = store
         self.worker = worker
         self.blobs: Blobs = (
-            worker.runtime.blobs if worker is not None else FileBlobs(config.blob_folder())
+            worker.runtime.blobs if worker is not None else make_blobs(config.blob_place())
         )
         self.catalog = Catalog(agents, store)
         self.pressure = Pressure(store, config.server.max_queued)
