@@ -10,7 +10,7 @@ says what to do. HTTP problems and exit codes are derived from here and nowhere 
     │   ├── InvalidInput · TooLarge · NotFound · Conflict · IdempotencyMismatch
     │   └── Unauthorized · Forbidden
     ├── Unavailable              the world is not ready: try again
-    │   ├── StoreUnavailable · Backpressure · PortInUse
+    │   ├── StoreUnavailable (BlobMissing) · Backpressure · PortInUse
     │   └── SchemaOutdated · SchemaNewer (not retryable: someone must act)
     ├── LeaseLost                another worker owns this run
     ├── RunError                 how a run ended, told to whoever waited for it
@@ -27,7 +27,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 __all__ = [
-    "Backpressure", "BoundaryError", "CodecError", "ConfigError", "Conflict", "Diverged",
+    "Backpressure", "BlobMissing", "BoundaryError", "CodecError", "ConfigError", "Conflict", "Diverged",
     "EffectError", "EffectFailed", "EffectTimeout", "Forbidden", "IdempotencyMismatch",
     "InvalidInput", "LeaseLost", "LoopGuard", "MissingExtra", "NotDone", "NotFound", "Parked",
     "PerdureError", "PortInUse", "RunCancelled", "RunDead", "RunError", "RunFailed", "RunTimeout",
@@ -163,6 +163,12 @@ class StoreUnavailable(Unavailable):
     """The database cannot be reached or is starting up. Runs are delayed, none is lost."""
 
     code = "store_unavailable"
+
+
+class BlobMissing(StoreUnavailable):
+    """A large value is not where blobs are kept, or is damaged there."""
+
+    code, exit_code, retryable = "blob_missing", 7, False
 
 
 class SchemaOutdated(Unavailable):
