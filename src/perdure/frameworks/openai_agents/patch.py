@@ -1,7 +1,8 @@
 """The process-wide patch (docs/decisions/0012-openai-agents-patch.md) and its off switch.
 
-Three things of the SDK are replaced: its default runner (which it lets be set), the function with
-which it invokes a tool, and the ``run`` of guardrails, which it puts into tasks of their own.
+What is replaced of the SDK: its default runner (which it lets be set), the function with which it
+invokes a tool and the one with which it tells the model of a failure, and the ``run`` of guardrails,
+which it puts into tasks of their own.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from agents.guardrail import InputGuardrail, OutputGuardrail
 from perdure.errors import TargetError
 from perdure.frameworks.openai_agents.places import within
 from perdure.frameworks.openai_agents.runner import RecordedRunner
-from perdure.frameworks.openai_agents.tools import recording
+from perdure.frameworks.openai_agents.tools import honest, recording
 
 # Where the SDK invokes a tool, newest first: the function, and the modules that hold it.
 _INVOKERS = ("_invoke_function_tool_with_metadata", "invoke_function_tool")
+_TELLER = "maybe_invoke_function_tool_failure_error_function"
 _HOLDERS = ("agents.tool", "agents.run_internal.tool_execution")
 
 _undo: list[Callable[[], None]] = []
@@ -31,15 +33,16 @@ def install() -> None:
     for a version of the SDK whose tools cannot be caught."""
     if installed():
         return
-    name = next((n for n in _INVOKERS if hasattr(import_module(_HOLDERS[0]), n)), None)
-    if name is None:
+    invoker = next((n for n in _INVOKERS if hasattr(import_module(_HOLDERS[0]), n)), None)
+    if invoker is None:
         raise TargetError(
             "The tool calls of this version of openai-agents cannot be caught.",
             hint="See docs/compatibility.md for the versions that were tested.",
         )
-    invoke = recording(getattr(import_module(_HOLDERS[0]), name))
-    for holder in _HOLDERS:
-        _replace(import_module(holder), name, invoke)
+    for name, around in ((invoker, recording), (_TELLER, honest)):
+        if (original := getattr(import_module(_HOLDERS[0]), name, None)) is not None:
+            for holder in _HOLDERS:
+                _replace(import_module(holder), name, around(original))
     for guardrail in (InputGuardrail, OutputGuardrail):
         _replace(guardrail, "run", _named(guardrail.run))
     real = sdk_run.get_default_agent_runner()

@@ -7,6 +7,9 @@ a function of the user's own, an agent that is run as a tool. Outside a run it p
 
 from __future__ import annotations
 
+import asyncio
+import threading
+import warnings
 from typing import Any
 
 from agents.run import AgentRunner
@@ -29,12 +32,42 @@ class RecordedRunner(AgentRunner):
 
     def run_sync(self, starting_agent: Any, input: Any, **kwargs: Any) -> Any:
         """As the SDK's."""
-        return self.real.run_sync(starting_agent, input, **_inside(kwargs))
+        try:
+            return self.real.run_sync(starting_agent, input, **_inside(kwargs))
+        finally:
+            if current_boundary.get() is not None:
+                _close_with_thread()
 
     def run_streamed(self, starting_agent: Any, input: Any, **kwargs: Any) -> Any:
         """As the SDK's."""
         with streamed():
             return self.real.run_streamed(starting_agent, input, **_inside(kwargs))
+
+
+class _Loop:
+    """Closes an event loop when the thread it was made for is gone."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def __del__(self) -> None:
+        if not self._loop.is_closed():
+            self._loop.close()
+
+
+_thread = threading.local()
+
+
+def _close_with_thread() -> None:
+    """The SDK leaves the event loop of ``run_sync`` open for the thread's next call. Threads of
+    agents come and go, and would leave their loops' files open."""
+    if not hasattr(_thread, "loop"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            try:
+                _thread.loop = _Loop(asyncio.get_event_loop_policy().get_event_loop())
+            except RuntimeError:  # it came to no loop
+                pass
 
 
 def _inside(kwargs: dict[str, Any]) -> dict[str, Any]:

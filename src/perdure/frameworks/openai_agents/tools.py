@@ -27,7 +27,7 @@ from perdure.codec import canonical
 from perdure.core.digest import digest
 from perdure.core.ports import current_boundary
 from perdure.core.record import Kind, Promise
-from perdure.errors import NotDone, Parked
+from perdure.errors import NotDone
 from perdure.frameworks.openai_agents.places import calls, within
 from perdure.frameworks.openai_agents.values import ToolValues
 from perdure.frameworks.promises import hinted
@@ -61,6 +61,22 @@ def recording(original: Callable[..., Any]) -> Callable[..., Any]:
     return invoke
 
 
+def honest(original: Callable[..., Any]) -> Callable[..., Any]:
+    """The SDK's ``original`` way to tell the model of a failure, but of none that there is not: it
+    would make a message of a tool that was cancelled because the run is unwound (rule C2)."""
+
+    @functools.wraps(original)
+    async def tell(*, function_tool: FunctionTool, context: Any, error: BaseException) -> Any:
+        place = cast("Place | None", current_boundary.get())
+        if place is not None and isinstance(error, asyncio.CancelledError):
+            closing = place.attempt.closing
+            if closing.cutting or closing.cancelling:
+                return None  # that is: no message, raise
+        return await original(function_tool=function_tool, context=context, error=error)
+
+    return tell
+
+
 def recorded(tool: FunctionTool, context: Any) -> FunctionTool:
     """A copy of ``tool`` whose code is performed as an effect when it is called."""
     twin = copy.copy(tool)
@@ -92,12 +108,6 @@ def _effect_around(inner: Callable[..., Any], tool: FunctionTool, context: Any) 
                 return await perform(place, _call(place, tool, inner, context, ctx, arguments))
             except Suspended as waits:
                 return waits.value
-            except asyncio.CancelledError:
-                # Whatever is cancelled while the attempt is unwound must not be told as a tool's
-                # failure (rule C2): the SDK would make a message of it and go on.
-                if place.attempt.closing.cutting:
-                    raise Parked("the attempt is over") from None
-                raise
             finally:
                 calls.reset(token)
 
