@@ -3,6 +3,7 @@ starts. It loads the agents, says so, waits for its turn, and serves."""
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
 import sys
@@ -27,6 +28,8 @@ def main(order: Order, link: Link) -> int:
     _ignore_ctrl_c()
     try:
         config = order.load()
+        # The supervisor says why it stops.
+        logging.getLogger("perdure.server").setLevel(logging.WARNING)
         agents = order.agents(config)
         link.loaded(list(agents))
         sock = link.wait()

@@ -61,7 +61,7 @@ class Files:
 
     def follow(self, paths: Iterable[str]) -> None:
         """Watch these as well, from how they are now on."""
-        for path in paths:
+        for path in set(paths) - self._followed:
             self._followed.add(path)
             for one in (path, *self._beside(path)):
                 if one not in self._marks:

@@ -32,6 +32,7 @@ from perdure.errors import PerdureError
 
 T = TypeVar("T")
 LOOK = 0.3  # seconds between two looks at the files
+LONG = 1.0  # seconds after which it is said what is waited for
 LAST_WORDS = 1.0  # seconds
 YOUNG = 3.0  # a server that dies at this age would die again: the next change is waited for
 
@@ -97,7 +98,9 @@ class Supervisor:
         old = self._serving
         if old is not None:
             old.tell(signal.SIGTERM)
-            # Ctrl-C in the meantime ends more than this step; whatever parks may still finish.
+            await _first(old.ended.wait(), asyncio.sleep(LONG))
+            if not old.ended.is_set():
+                self._say("  ↻ waiting for effects under way, then going on in the new code", "dim")
             await old.ended.wait()
             self._serving = None
         if self._asked.is_set():
@@ -142,6 +145,7 @@ class Supervisor:
         server = self._serving
         if server is None:
             return 128 + self._told[-1]
+        self._say("  Draining: runs end between two effects. A second Ctrl-C ends them now.", "dim")
         server.tell(signal.SIGTERM)
         for _ in self._told[1:]:
             server.tell(signal.SIGTERM)

@@ -13,9 +13,13 @@ from perdure.observe.metrics import Traffic
 from perdure.runtime.attempt import Attempt
 from perdure.runtime.execution import Ended
 from perdure.runtime.worker import Worker
+from perdure.server import console
 
-# What load balancers and dashboards ask all the time.
-SILENT = frozenset({"/healthz", "/readyz", "/metrics"})
+# What load balancers, dashboards and the page for browsers ask all the time.
+SILENT = frozenset(
+    {"/healthz", "/readyz", "/metrics", "/scale", "/api/agents", "/api/agents/{agent}", "/api/runs",
+     "/api/runs/{id}", "/api/runs/{id}/events", *console.PATHS}
+)  # fmt: skip
 
 
 class PrintedTraffic(Traffic):
@@ -23,7 +27,7 @@ class PrintedTraffic(Traffic):
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         super().answered(method, route, status, seconds)
-        if route in SILENT and status < 400:
+        if method == "GET" and route in SILENT and status < 400:
             return
         style = "green" if status < 400 else "yellow" if status < 500 else "red"
         text = Text("  http ", style="dim").append(f"{status} ", style=style)
