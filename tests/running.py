@@ -96,6 +96,10 @@ class Ground:
         """Wait until so many tool calls are done in the journal."""
         await self._journaled(run_id, lambda entry: entry.kind == Kind.TOOL, count)
 
+    async def models_done(self, run_id: str, count: int) -> None:
+        """Wait until so many model calls are done in the journal."""
+        await self._journaled(run_id, lambda entry: entry.kind == Kind.MODEL, count)
+
     async def asked(self, run_id: str, count: int) -> None:
         """Wait until so many interrupts were told of."""
         await self._journaled(run_id, lambda entry: entry.name == "interrupt", count)

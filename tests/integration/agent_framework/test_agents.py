@@ -295,9 +295,9 @@ async def test_middleware_of_the_users_own(ground: Ground, tally: Tally, provide
 async def test_histories_of_providers_of_the_users_own(ground: Ground, provide: Provide) -> None:
     prompts: list[list[str]] = []
 
-    def brain(call: Call) -> str:
+    def brain(call: Call) -> Reply:
         prompts.append([message.text for message in call.messages])
-        return ("First.", "Second.")[call.turn]
+        return Reply(("First.", "Second.")[call.turn])
 
     provide(brain)
     agent = Agent(

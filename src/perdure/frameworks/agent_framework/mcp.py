@@ -23,33 +23,46 @@ _hints: WeakKeyDictionary[Any, dict[str, Promise]] = WeakKeyDictionary()
 async def hint(tool: FunctionTool) -> Promise:
     """The promise of ``tool`` by its annotations; undeclared where it is no MCP server's."""
     server = _server(tool.func)
-    session = getattr(server, "session", None)
-    if server is None or session is None:
+    connection = _connection(server)
+    if connection is None:
         return Promise.UNDECLARED
-    if session not in _hints:
+    if connection not in _hints:
         try:
-            _hints[session] = await _ask(session)
+            _hints[connection] = await _ask(connection)
         except Exception:  # a connection that broke: the call itself says so
             return Promise.UNDECLARED
     remote = (tool.additional_properties or {}).get(_REMOTE_NAME, tool.name)
-    return _hints[session].get(remote, Promise.UNDECLARED)
+    return _hints[connection].get(remote, Promise.UNDECLARED)
 
 
-async def _ask(session: Any) -> dict[str, Promise]:
+def _connection(server: MCPTool | None) -> Any:
+    """What lists tools by page: Agent Framework's own connection, or, before that was made, the
+    MCP library's session."""
+    if server is None:
+        return None
+    if hasattr(server, "_require_connection"):
+        try:
+            return server._require_connection()
+        except Exception:  # not connected
+            return None
+    return getattr(server, "session", None)
+
+
+async def _ask(connection: Any) -> dict[str, Promise]:
+    from mcp.types import PaginatedRequestParams
+
     found: dict[str, Promise] = {}
-    cursor: str | None = None
+    params: PaginatedRequestParams | None = None
     while True:
-        page = await (session.list_tools() if cursor is None else _next(session, cursor))
+        if hasattr(connection, "list_tools_page"):
+            page = await connection.list_tools_page(params)
+        else:
+            page = await connection.list_tools(params=params)
         found |= {tool.name: hinted(tool.annotations) for tool in page.tools}
         cursor = getattr(page, "next_cursor", None) or getattr(page, "nextCursor", None)
         if cursor is None:
             return found
-
-
-async def _next(session: Any, cursor: str) -> Any:
-    from mcp.types import PaginatedRequestParams
-
-    return await session.list_tools(params=PaginatedRequestParams(cursor=cursor))
+        params = PaginatedRequestParams(cursor=cursor)
 
 
 def _server(function: Any) -> MCPTool | None:

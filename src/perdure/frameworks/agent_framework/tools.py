@@ -13,11 +13,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, get_type_hints
 
-from agent_framework import (
-    AgentSession,
-    FunctionTool,
-    MiddlewareTermination,
-)
+import agent_framework
+from agent_framework import AgentSession, FunctionTool, MiddlewareTermination
 from agent_framework.exceptions import UserInputRequiredException
 
 from perdure.codec import canonical
@@ -33,13 +30,13 @@ from perdure.runtime.declared import Declared
 from perdure.runtime.performing import perform
 from perdure.runtime.place import Place
 
-try:
-    from agent_framework import MiddlewareFailure
-except ImportError:  # before 1.20
-    MiddlewareFailure = MiddlewareTermination  # type: ignore[misc]
-
-# By these a body says how the conversation goes on: no outcome, so it is asked for again.
-_CONTROL = (MiddlewareTermination, MiddlewareFailure, UserInputRequiredException)
+# By these a body says how the conversation goes on: no outcome, so it is asked for again. Older
+# versions have no MiddlewareFailure.
+_CONTROL: tuple[type[BaseException], ...] = (
+    MiddlewareTermination,
+    UserInputRequiredException,
+    getattr(agent_framework, "MiddlewareFailure", MiddlewareTermination),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +110,8 @@ async def _body(
     if _live_tools(context) != tools:
         _refuse_new_tools(place, tool)
     after = _state(session)
+    if session is None:
+        return Outcome(result)
     changed = {key: session.state[key] for key in after if after[key] != before.get(key)}
     return Outcome(result, changed, tuple(key for key in before if key not in after))
 

@@ -13,7 +13,13 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from agent_framework import Content, WorkflowEvent, WorkflowRunResult
+from agent_framework import (
+    AgentResponse,
+    AgentResponseUpdate,
+    Content,
+    WorkflowEvent,
+    WorkflowRunResult,
+)
 
 from perdure import codec
 from perdure.codec import canonical
@@ -36,7 +42,8 @@ async def run_workflow(make: Callable[[], Any], attempt: Attempt, value: Any) ->
     """The workflow's outputs for the run's input, as JSON values."""
     workflow = make()
     message = read_message(workflow, value, agent=attempt.agent_name)
-    result = await _pass(workflow, attempt, message=message)
+    outputs = Outputs()
+    result = await _pass(workflow, attempt, outputs, message=message)
     while requests := result.get_request_info_events():
         if current_boundary.get() is None:
             raise UsageError(
@@ -50,17 +57,44 @@ async def run_workflow(make: Callable[[], Any], attempt: Attempt, value: Any) ->
             request.request_id: _response(request, answers[named[request.request_id].id])
             for request in requests
         }
-        result = await _pass(workflow, attempt, responses=responses)
-    return [plain(output) for output in result.get_outputs()]
+        result = await _pass(workflow, attempt, outputs, responses=responses)
+    return [plain(output) for output in outputs.all()]
 
 
-async def _pass(workflow: Any, attempt: Attempt, **given: Any) -> WorkflowRunResult:
-    """To the end, or to where every executor waits for information."""
+async def _pass(
+    workflow: Any, attempt: Attempt, outputs: Outputs, **given: Any
+) -> WorkflowRunResult:
+    """To the end, or to where every executor waits for information. Streamed, so that tokens are
+    told of as they come."""
     stream = workflow.run(stream=True, **given)
     async for event in stream:
+        outputs.take(event)
         _tell(attempt, event)
     result: WorkflowRunResult = await stream.get_final_response()
     return result
+
+
+class Outputs:
+    """What a workflow gives out. Where it streams, agents give pieces: they become responses, as
+    a workflow that does not stream gives them."""
+
+    def __init__(self) -> None:
+        self._all: list[Any] = []
+        self._pieces: dict[str | None, list[AgentResponseUpdate]] = {}
+
+    def take(self, event: WorkflowEvent[Any]) -> None:
+        if event.type == "output":
+            if isinstance(event.data, AgentResponseUpdate):
+                self._pieces.setdefault(event.executor_id, []).append(event.data)
+            else:
+                self._all.append(event.data)
+        elif event.type == "executor_completed" and event.executor_id in self._pieces:
+            self._all.append(AgentResponse.from_updates(self._pieces.pop(event.executor_id)))
+
+    def all(self) -> list[Any]:
+        """In the order in which executors finished."""
+        rest = [AgentResponse.from_updates(pieces) for pieces in self._pieces.values()]
+        return [*self._all, *rest]
 
 
 # -- events ---------------------------------------------------------------------------------------
@@ -69,28 +103,30 @@ async def _pass(workflow: Any, attempt: Attempt, **given: Any) -> WorkflowRunRes
 def _tell(attempt: Attempt, event: WorkflowEvent[Any]) -> None:
     if current_boundary.get() is None:
         return
+    name = event.executor_id or ""
     if event.type == "executor_completed":
-        _note(attempt, "state", {"name": event.executor_id, "path": event.executor_id}, event.data)
+        about = {"name": name, "path": name, "update": _update(event.data)}
+        # By the executor alone: what it gave holds ids that are others in a replay.
+        _note(attempt, "state", digest(name.encode()), about)
     elif event.type == "handoff_sent":
-        sent = event.data
-        _note(attempt, "agent", {"from": sent.source, "to": sent.target})
-    elif event.type == "data" and not _is_message(event.data):
-        _note(attempt, "custom", {"name": event.executor_id, "data": plain(event.data)})
+        about = {"from": event.data.source, "to": event.data.target}
+        _note(attempt, "agent", digest(canonical(about)), about)
+    elif event.type == "data" and not isinstance(event.data, AgentResponseUpdate | AgentResponse):
+        about = {"name": name, "data": plain(event.data)}
+        _note(attempt, "custom", digest(canonical(about)), about)
 
 
-def _is_message(data: Any) -> bool:
-    """Pieces of an agent's answer, which are told of where they come from the model."""
-    return type(data).__name__ in ("AgentResponseUpdate", "AgentResponse")
+def _update(sent: Any) -> Any:
+    """What an executor sent and gave out, without the pieces of answers."""
+    items = sent if isinstance(sent, list) else [] if sent is None else [sent]
+    update = plain([item for item in items if not isinstance(item, AgentResponseUpdate)])
+    size = len(canonical(update))
+    return update if size <= MAX_UPDATE else {"omitted_bytes": size}
 
 
-def _note(attempt: Attempt, name: str, event: dict[str, Any], update: Any = None) -> None:
-    if name == "state":
-        data = canonical(plain(update))
-        event["update"] = (
-            orjson.loads(data) if len(data) <= MAX_UPDATE else {"omitted_bytes": len(data)}
-        )
-    value = orjson.dumps(event)
-    attempt.note(attempt.named_place(f"events/{name}"), Kind.EMIT, name, digest(value), value)
+def _note(attempt: Attempt, name: str, key: bytes, about: dict[str, Any]) -> None:
+    place = attempt.named_place(f"events/{name}")
+    attempt.note(place, Kind.EMIT, name, key, orjson.dumps(about))
 
 
 # -- requests for information ---------------------------------------------------------------------
