@@ -83,7 +83,6 @@ def _export(run: str, config: Config) -> Export:
     from perdure.cli import process
     from perdure.cli.offline.document import gather, load
     from perdure.errors import NotFound
-    from perdure.store.blobs import FileBlobs
 
     path = Path(run)
     if path.is_file():
@@ -91,7 +90,7 @@ def _export(run: str, config: Config) -> Export:
 
     async def read() -> Export:
         async with process.open_store(config) as opened:
-            return await gather(opened, FileBlobs(process.blob_folder(config)), run)
+            return await gather(opened, process.open_blobs(config), run)
 
     try:
         return asyncio.run(read())

@@ -27,7 +27,7 @@ from perdure.server.event_view import view
 from perdure.server.run_view import member
 from perdure.server.submission import Submission, new_run
 from perdure.store import Store
-from perdure.store.blobs import Blobs, FileBlobs
+from perdure.store.blobs import Blobs
 from perdure.store.rows import NewRun, Run
 
 
@@ -95,7 +95,7 @@ def remotely(
 ) -> int:
     """A run that workers of this store execute."""
     ended: list[Run] = []
-    blobs = FileBlobs(process.blob_folder(config))
+    blobs = process.open_blobs(config)
 
     async def main(stop: process.Stop) -> int:
         async with process.open_store(config) as store:

@@ -21,7 +21,6 @@ from perdure.errors import StoreUnavailable
 from perdure.server.event_view import view
 from perdure.server.run_view import summary
 from perdure.store import Store
-from perdure.store.blobs import FileBlobs
 from perdure.store.rows import Filter, Run
 
 EVERY = 0.5  # seconds between two looks at the store
@@ -35,7 +34,7 @@ def one(config: Config, run_id: str, *, json_: bool) -> int:
     succeed, and NotFound."""
     process.prepare(config, shown=True)
     ended: list[Run] = []
-    blobs = FileBlobs(process.blob_folder(config))
+    blobs = process.open_blobs(config)
 
     async def main(stop: process.Stop) -> int:
         async with process.open_store(config) as store:

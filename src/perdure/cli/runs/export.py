@@ -28,14 +28,13 @@ def command(run_id: str, file: str, store: str | None, config_file: Path | None)
     from perdure.cli.offline.document import dump, gather
     from perdure.cli.terminal import output
     from perdure.errors import InvalidInput
-    from perdure.store.blobs import FileBlobs
 
     config = options.load(config_file, store)
     process.prepare(config)
 
     async def main() -> bytes:
         async with process.open_store(config) as opened:
-            found = await gather(opened, FileBlobs(process.blob_folder(config)), run_id)
+            found = await gather(opened, process.open_blobs(config), run_id)
             return dump(found, await opened.now())
 
     data = asyncio.run(main())
