@@ -45,7 +45,7 @@ class Dependencies:
         self.required = False
         if make is not None:
             self._take_from(make)
-        elif agent.deps_type is not type(None):
+        elif agent.deps_type not in (object, type(None)):  # both are "none", by version
             self.annotation, self.required = agent.deps_type, True
             if not _is_data(self.annotation):
                 raise ConfigError(
