@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from perdure.core.record import EntryState, Record, RecordType
@@ -23,6 +25,7 @@ from tests.contract.driver import (
     state_of,
 )
 
+DAY = timedelta(days=1)
 CONTINUED = Record(RecordType.STATUS, name="queued", value=b'{"reason":"continued"}')
 
 
@@ -114,3 +117,25 @@ async def test_an_operator_answers_the_present_generation_only(store: Store) -> 
     await park(store, again, Wait("uncertain", key=b"new".hex()))
     with pytest.raises(Conflict):
         await store.resolve(lease.run_id, b"old", value=b"1")
+
+
+async def test_the_logs_of_earlier_generations_are_shortened(store: Store) -> None:
+    lease = await started(store)
+    await store.record([row(lease, n) for n in range(1, 8)])
+    first = NextGeneration(b"2")
+    await settle(store, lease, RunState.QUEUED, records=(CONTINUED,), next=first)
+    again = await claim_one(store)
+    await store.record([row(again, n) for n in range(9, 12)])
+    assert await store.trim(0, await store.now() - DAY) == (0, None)
+    rows, after = 0, 0
+    while True:
+        portion = await store.trim(after, await store.now(), 3)
+        rows += portion.rows
+        if portion.after is None:
+            break
+        after = portion.after
+    assert rows == 7
+    assert await seqs(store, lease.run_id) == [8, 9, 10, 11]
+    assert len(await store.journal(lease.run_id)) == 3
+    assert await store.last_seq(lease.run_id) == 11
+    assert await store.record([row(again, 12)]) == []

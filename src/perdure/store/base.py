@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from perdure.core.record import Entry
-from perdure.store.retention import Cleared, Doomed, OldPage
+from perdure.store.retention import Cleared, Doomed, OldPage, Trimmed
 from perdure.store.rows import (
     AgentInfo,
     ApiKey,
@@ -273,6 +273,11 @@ class Store(ABC):
     async def clear(self, limit: int = 1000) -> Cleared:
         """Delete a portion of what forgotten runs left behind: about ``limit`` rows, and some MB
         at most, in one short transaction. Any number of processes may do so at once."""
+
+    @abstractmethod
+    async def trim(self, after: int, before: datetime, limit: int = 1000) -> Trimmed:
+        """Delete a portion, as ``clear`` does, of what was written before ``before`` into the logs
+        of earlier generations, from the run after the place ``after`` (0: the first) on."""
 
     @abstractmethod
     async def referenced(self, references: Sequence[bytes]) -> set[bytes]:

@@ -39,6 +39,22 @@ class Retention:
         return min(every, default=None)
 
 
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """All that is deleted in time: final runs by ``retention``; the logs of earlier ``generations``
+    of runs that go on (Z1); ``blobs`` that nothing refers to. None: never."""
+
+    retention: Retention = field(default_factory=Retention)
+    generations: timedelta | None = None
+    blobs: timedelta | None = None
+
+    @property
+    def anything(self) -> bool:
+        """Whether anything is ever deleted."""
+        ages = (self.retention.shortest, self.generations, self.blobs)
+        return any(age is not None for age in ages)
+
+
 class OldRun(NamedTuple):
     """A final run that no other run started, or whose parent is gone."""
 
@@ -60,6 +76,13 @@ class Doomed(NamedTuple):
 
     id: str
     ended_before: datetime
+
+
+class Trimmed(NamedTuple):
+    """What one portion of shortening logs took away, and where to go on, None at the end."""
+
+    rows: int
+    after: int | None
 
 
 class Cleared(NamedTuple):

@@ -19,7 +19,7 @@ from perdure.store.postgres.link import Clock, Link, Pool, closed
 from perdure.store.postgres.membership import LockMembership
 from perdure.store.postgres.verbs import attempts, catalog, enqueue, outside, retention, upkeep
 from perdure.store.postgres.wakes import Wakes
-from perdure.store.retention import Cleared, Doomed, OldPage
+from perdure.store.retention import Cleared, Doomed, OldPage, Trimmed
 from perdure.store.rows import (
     AgentInfo,
     ApiKey,
@@ -228,6 +228,9 @@ class PostgresStore(Store):
 
     async def clear(self, limit: int = 1000) -> Cleared:
         return await retention.clear(self._pool, limit)
+
+    async def trim(self, after: int, before: datetime, limit: int = 1000) -> Trimmed:
+        return await retention.trim(self._pool, after, before, limit)
 
     async def referenced(self, references: Sequence[bytes]) -> set[bytes]:
         return await retention.referenced(self._pool, references)

@@ -13,7 +13,7 @@ from perdure.core.record import Entry
 from perdure.errors import SchemaOutdated
 from perdure.store import migrations
 from perdure.store.base import Membership, Store
-from perdure.store.retention import Cleared, Doomed, OldPage
+from perdure.store.retention import Cleared, Doomed, OldPage, Trimmed
 from perdure.store.rows import (
     AgentInfo,
     ApiKey,
@@ -268,6 +268,10 @@ class SqliteStore(Store):
 
     async def clear(self, limit: int = 1000) -> Cleared:
         return await self._writer.write(lambda tx: retention.clear(tx, limit))
+
+    async def trim(self, after: int, before: datetime, limit: int = 1000) -> Trimmed:
+        at = from_time(before)
+        return await self._writer.write(lambda tx: retention.trim(tx, after, at, limit))
 
     async def referenced(self, references: Sequence[bytes]) -> set[bytes]:
         return await self._readers.read(lambda link: retention.referenced(link, references))

@@ -97,3 +97,49 @@ begin
   remaining := exists (select from perdure.leftovers);
   return next;
 end $$;
+
+-- Shorten the logs of runs that are in a later generation, from the run after `from_n` on.
+create function perdure.trim(from_n bigint, before timestamptz, most int, most_bytes bigint)
+returns table (cleared int, next_n bigint)
+language plpgsql
+set plan_cache_mode to force_generic_plan set enable_seqscan to off set jit to off
+as $$
+#variable_conflict use_column
+declare
+  run record;
+  room bigint := most_bytes;
+  size bigint;
+  upto int;
+  n int;
+  looked int := 0;
+begin
+  cleared := 0;
+  for run in
+    select r.id, r.n, r.since from perdure.runs r
+    where r.since > 0 and r.n > from_n order by r.n limit 100
+  loop
+    looked := looked + 1;
+    -- The row that began the generation stays: numbers are counted on from it.
+    select max(p.seq), max(p.total) into upto, size from (
+      select f.seq, f.own, sum(f.own) over (order by f.seq) as total from (
+        select l.seq, coalesce(octet_length(l.value), 0)::bigint as own from perdure.log l
+        where l.run_id = run.id and l.seq < run.since and l.at <= before
+        order by l.seq limit most - cleared
+      ) f
+    ) p where p.total - p.own < room;
+    delete from perdure.log l where l.run_id = run.id and l.seq <= upto;
+    get diagnostics n = row_count;
+    cleared := cleared + n;
+    room := room - coalesce(size, 0);
+    next_n := run.n;
+    if cleared >= most or room <= 0 then
+      next_n := run.n - 1;
+      return next;
+      return;
+    end if;
+  end loop;
+  if looked < 100 then
+    next_n := null;
+  end if;
+  return next;
+end $$;

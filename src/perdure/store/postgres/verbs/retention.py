@@ -8,7 +8,7 @@ from datetime import datetime
 from perdure.core.run import RunState
 from perdure.store.postgres.columns import to_uuid
 from perdure.store.postgres.link import Database
-from perdure.store.retention import Cleared, Doomed, OldPage, OldRun
+from perdure.store.retention import Cleared, Doomed, OldPage, OldRun, Trimmed
 
 PORTION_BYTES = 4 * 1024 * 1024  # of values that one transaction deletes
 
@@ -47,6 +47,14 @@ async def clear(database: Database, limit: int) -> Cleared:
     """See ``Store.clear``."""
     row = await database.row("select * from perdure.clear($1, $2)", limit, PORTION_BYTES)
     return Cleared(row["cleared"], row["remaining"])
+
+
+async def trim(database: Database, after: int, before: datetime, limit: int) -> Trimmed:
+    """See ``Store.trim``."""
+    row = await database.row(
+        "select * from perdure.trim($1, $2, $3, $4)", after, before, limit, PORTION_BYTES
+    )
+    return Trimmed(row["cleared"], row["next_n"])
 
 
 _PLACES = (("log", "value"), ("runs", "input"), ("runs", "result"), ("signals", "payload"))

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
 
 import orjson
 
 from perdure.core.run import RunState
-from perdure.store.retention import Cleared, Doomed, OldPage, OldRun
+from perdure.store.retention import Cleared, Doomed, OldPage, OldRun, Trimmed
 from perdure.store.sqlite.columns import from_time, to_time
 from perdure.store.sqlite.writer import Transaction
 
@@ -79,18 +80,45 @@ def clear(tx: Transaction, limit: int) -> Cleared:
                 f" ORDER BY {key} LIMIT ?",
                 n, limit - rows,
             )  # fmt: skip
-            last = None
-            for name, size in found:
-                if room <= 0:
-                    break
-                last = name
-                room -= size
+            last, room = _fitting(found, room)
             if last is not None:
                 rows += tx.run(f"DELETE FROM {table} WHERE run = ? AND {key} <= ?", n, last)
             if rows >= limit or room <= 0:
                 return Cleared(rows, True)
         tx.run("DELETE FROM leftovers WHERE run = ?", n)
     return Cleared(rows, bool(tx.value("SELECT EXISTS (SELECT 1 FROM leftovers)")))
+
+
+def trim(tx: Transaction, after: int, before: int, limit: int) -> Trimmed:
+    """See ``Store.trim``."""
+    rows, room = 0, PORTION_BYTES
+    runs = tx.all(
+        "SELECT n, since FROM runs WHERE since > 0 AND n > ? ORDER BY n LIMIT ?", after, RUNS
+    )
+    for n, since in runs:
+        # The row that began the generation stays: numbers are counted on from it.
+        found = tx.all(
+            "SELECT seq, coalesce(length(value), 0) FROM log WHERE run = ? AND seq < ? AND at <= ?"
+            " ORDER BY seq LIMIT ?",
+            n, since, before, limit - rows,
+        )  # fmt: skip
+        last, room = _fitting(found, room)
+        if last is not None:
+            rows += tx.run("DELETE FROM log WHERE run = ? AND seq <= ?", n, last)
+        if rows >= limit or room <= 0:
+            return Trimmed(rows, n - 1)
+    return Trimmed(rows, None if len(runs) < RUNS else runs[-1]["n"])
+
+
+def _fitting(found: Sequence[Any], room: int) -> tuple[Any, int]:
+    """The last key of those (key, size) that there is room for, and what room is left."""
+    last = None
+    for key, size in found:
+        if room <= 0:
+            break
+        last = key
+        room -= size
+    return last, room
 
 
 _PLACES = (("log", "value"), ("runs", "input"), ("runs", "result"), ("signals", "payload"))
