@@ -11,6 +11,7 @@ import click
 import pytest
 
 from docs.generate import commands
+from docs.pictures import IMAGES, PICTURES
 from perdure.config import load
 from tests.docs.pages import ROOT, Block, Page, blocks, pages
 
@@ -94,3 +95,18 @@ def test_nothing_is_said_of_where_this_was_made() -> None:
             continue
         for number, line in enumerate(path.read_text("utf-8", "replace").splitlines(), 1):
             assert not FOREIGN.search(line), f"{path}:{number}: {line}"
+
+
+IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_pictures_are_there_and_say_what_they_show(page: Page) -> None:
+    for words, path in IMAGE.findall(page.text):
+        assert words, f"{page.name}: {path}"
+        assert (page.path.parent / path).exists(), f"{page.name}: {path}"
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures_are_as_they_are_drawn(name: str) -> None:
+    assert (IMAGES / f"{name}.svg").read_text("utf-8") == PICTURES[name]().svg()
