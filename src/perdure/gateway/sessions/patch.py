@@ -9,8 +9,10 @@ is still being recorded is given its connections until that has ended (rule C8).
 
 from __future__ import annotations
 
+import asyncio
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 from multidict import CIMultiDict
@@ -21,6 +23,7 @@ from perdure.gateway.capture import Call, Capture, Refused
 from perdure.gateway.exchange import Served
 from perdure.gateway.outcome import Incoming
 from perdure.gateway.sessions.failure import failed
+from perdure.gateway.sessions.pool import Connectors, sending
 from perdure.gateway.sessions.request import read_body
 from perdure.gateway.sessions.response import Body, respond
 from perdure.gateway.transport.lines import AsyncReach
@@ -34,7 +37,13 @@ class SessionPatch:
     def __init__(self) -> None:
         self.capture: Capture | None = None
         self.module = aiohttp
-        self._slots = [Slot(aiohttp.ClientSession, "_request", self._method)]
+        self._connectors = Connectors()
+        self._slots = [
+            Slot(aiohttp.ClientSession, "_request", self._method),
+            Slot(aiohttp.ClientSession, "close", self._connectors.close),
+            Slot(aiohttp.TCPConnector, "__init__", self._connectors.note),
+            Slot(aiohttp.BaseConnector, "connect", self._connectors.connect),
+        ]
 
     def install(self, capture: Capture) -> None:
         """Puts it in; the latest ``capture`` counts."""
@@ -53,7 +62,11 @@ class SessionPatch:
             boundary, capture = current_boundary.get(), self.capture
             if capture is None or (boundary is None and capture.strays is None) or passing.get():
                 return await original(session, method, str_or_url, **options)
-            served = await _serve(capture, boundary, original, session, method, str_or_url, options)
+            send = functools.partial(original, session)
+            hold = functools.partial(self._connectors.hold, session)
+            served = await _serve(
+                capture, boundary, session, Sending(send, hold), method, str_or_url, options
+            )
             if served is None:
                 return await original(session, method, str_or_url, **options)
             return served
@@ -61,11 +74,19 @@ class SessionPatch:
         return _request
 
 
+class Sending(NamedTuple):
+    """How a captured request goes out: ``send`` as the session itself does it; ``hold`` keeps the
+    session's connections until what it returns is called."""
+
+    send: Callable[..., Any]
+    hold: Callable[[], Callable[[], Any]]
+
+
 async def _serve(
     capture: Capture,
     boundary: Boundary | None,
-    original: Callable[..., Any],
     session: aiohttp.ClientSession,
+    way_out: Sending,
     method: str,
     str_or_url: Any,
     options: dict[str, Any],
@@ -92,16 +113,16 @@ async def _serve(
     else:
         body = await read_body(session, data, json, headers)
         call = Call(way.provider, way.wire, host, url.path, headers, body)
-        again = _again(original, session, method, url, options, headers, body)
-        served = await capture.perform(call, SessionLine(capture, boundary, session, again))
+        again = _again(way_out.send, method, url, options, headers, body)
+        line = SessionLine(capture, boundary, again, way_out.hold)
+        served = await capture.perform(call, line)
     response = await respond(session, method, url.update_query(options.get("params") or {}),
                              headers, served)  # fmt: skip
     return await _checked(session, response, options.get("raise_for_status"))
 
 
 def _again(
-    original: Callable[..., Any],
-    session: aiohttp.ClientSession,
+    send: Callable[..., Any],
     method: str,
     url: URL,
     options: dict[str, Any],
@@ -112,12 +133,15 @@ def _again(
     ours = {"data": body, "headers": headers, "raise_for_status": False, "auto_decompress": True}
     given = {**options, "json": None, **ours}
 
-    async def send() -> Any:
-        response = await original(session, method, url, **given)
-        given.pop("upload_tracker", None)  # it follows one upload, not several
-        return response
+    async def again() -> Any:
+        token = sending.set(True)
+        try:
+            return await send(method, url, **given)
+        finally:
+            sending.reset(token)
+            given.pop("upload_tracker", None)  # it follows one upload, not several
 
-    return send
+    return again
 
 
 async def _checked(
@@ -143,32 +167,35 @@ class SessionLine(AsyncReach):
         self,
         capture: Capture,
         boundary: Boundary,
-        session: aiohttp.ClientSession,
         again: Callable[[], Any],
+        hold: Callable[[], Callable[[], Any]],
     ) -> None:
         super().__init__(capture, boundary)
-        self._session = session
         self._again = again
+        self._hold = hold
 
     async def send(self) -> Incoming:
         """See ``exchange.Line``."""
+        release = self._hold()
         try:
-            return _Incoming(await self._again())
-        except Exception as error:
-            if (failure := failed(error)) is None:
-                raise
-            raise failure from error
+            return _Incoming(await self._again(), release)
+        except BaseException as error:
+            await release()
+            if isinstance(error, Exception) and (failure := failed(error)) is not None:
+                raise failure from error
+            raise
 
     def channel(self) -> Body:
         """See ``exchange.Line``."""
-        return Body(self._session._loop)
+        return Body(asyncio.get_running_loop())
 
 
 class _Incoming:
     """See ``outcome.Incoming``."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, release: Callable[[], Any]) -> None:
         self._response = response
+        self._release: Callable[[], Any] | None = release
         self.status: int = response.status
         self.headers = response.headers
 
@@ -185,3 +212,6 @@ class _Incoming:
         """See ``outcome.Incoming``. A body that was not read to its end takes its connection with
         it; one that was has given it back already."""
         self._response.close()
+        release, self._release = self._release, None
+        if release is not None:
+            await release()

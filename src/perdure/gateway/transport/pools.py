@@ -13,15 +13,15 @@ whether it holds a client certificate), so it is noted as it is made.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import ssl
 import threading
-from collections.abc import AsyncGenerator, Hashable
+from collections.abc import Hashable
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from perdure.gateway.transport.library import Library
+from perdure.gateway.transport.loops import PerLoop
 
 # Idle connections live this long; providers' load balancers keep them for a minute and more.
 KEEPALIVE_S = 55.0
@@ -42,7 +42,7 @@ class Pools:
         self._library = library
         self._lock = threading.Lock()
         self._made: WeakKeyDictionary[Any, tuple[dict[str, Any], object]] = WeakKeyDictionary()
-        self._by_loop: dict[asyncio.AbstractEventLoop, _OfLoop] = {}
+        self._by_loop: PerLoop[dict[Hashable, Any]] = PerLoop(dict, _close_all)
         self._blocking: dict[Hashable, Any] = {}
 
     def note(self, transport: Any, init: Any, args: tuple[Any, ...], kwargs: Any) -> None:
@@ -76,20 +76,12 @@ class Pools:
 
     async def of_loop(self, options: dict[str, Any]) -> Any:
         """The running loop's shared transport."""
-        loop = asyncio.get_running_loop()
-        mine = self._by_loop.get(loop)
-        if mine is None:
-            with self._lock:
-                for other in [one for one in self._by_loop if one.is_closed()]:
-                    del self._by_loop[other]
-                mine = self._by_loop[loop] = _OfLoop()
-            mine.keeper = self._keep(loop, mine)
-            await anext(mine.keeper)
+        transports = await self._by_loop.get()
         key = _key(options)
-        shared = mine.transports.get(key)
+        shared = transports.get(key)
         if shared is None:
             shared = self._make(self._library.module.AsyncHTTPTransport, options)
-            mine.transports[key] = shared
+            transports[key] = shared
         return shared
 
     def close(self) -> None:
@@ -98,19 +90,6 @@ class Pools:
             ended, self._blocking = self._blocking, {}
         for transport in ended.values():
             transport.close()
-
-    async def _keep(
-        self, loop: asyncio.AbstractEventLoop, mine: _OfLoop
-    ) -> AsyncGenerator[None, None]:
-        """Suspended for as long as the loop lives: ``asyncio.run`` ends asynchronous generators
-        last, which is the only notice of its end that a loop gives."""
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._by_loop.pop(loop, None)
-            for transport in mine.transports.values():
-                await transport.aclose()
 
     def _options(self, transport: Any) -> dict[str, Any] | None:
         made = self._made.get(transport)
@@ -127,10 +106,9 @@ class Pools:
         return cls(limits=limits, **options)
 
 
-class _OfLoop:
-    def __init__(self) -> None:
-        self.transports: dict[Hashable, Any] = {}
-        self.keeper: AsyncGenerator[None, None] | None = None
+async def _close_all(transports: dict[Hashable, Any]) -> None:
+    for transport in transports.values():
+        await transport.aclose()
 
 
 def plain(given: dict[str, Any]) -> dict[str, Any] | None:
