@@ -185,7 +185,7 @@ def _agent_default(key: str, policy: Any) -> str:
 
 
 def _default(value: Any) -> str:
-    if value is None or value in ("", {}):
+    if value is None or value in ("", {}, ()):
         return "none"
     if isinstance(value, timedelta):
         return f"`{value.total_seconds():g}s`"
@@ -216,7 +216,7 @@ def errors() -> str:
         "Everything Perdure raises on purpose descends from `perdure.PerdureError` and has a"
         " `code`, a message, mostly a `hint`, and machine-readable details. Codes are stable.\n",
         "- On HTTP an error is a problem document (RFC 9457) with the status below;"
-        " `type` is `urn:perdure:error:<code>`. See [HTTP](http.md#errors).",
+        " its `type` leads to what is said here. See [HTTP](http.md#errors).",
         "- On the command line it is two lines on stderr, `error:` and `hint:`, and the exit code"
         " below.",
         "- *Again*: the same may work later.\n",
@@ -236,6 +236,10 @@ def errors() -> str:
         "\n`Parked` is not among them: it is a `BaseException` that unwinds synchronous agent code"
         " when its attempt ends. Let it pass."
     )
+    from perdure.server.remedies import REMEDIES
+
+    text.append("\n## What to do\n")
+    text += [f"- `{code}`: {remedy}" for code, remedy in REMEDIES.items()]
     return "\n".join(text) + "\n"
 
 

@@ -46,9 +46,9 @@ class WorkerConfig:
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
     """``max_body`` is in bytes, ``max_depth`` is how deep JSON may nest, ``max_wait`` bounds
-    ``?wait=``, ``request_timeout`` is until an answer begins, ``problems`` is where errors are
-    explained (a URL that their code is put after), ``cors_…`` can be written as a table,
-    ``[server.cors]``; ``max_queued`` refuses new runs with 429 over so many queued ones of an agent."""
+    ``?wait=``, ``max_queued`` refuses new runs with 429 over so many queued ones of an agent,
+    ``request_timeout`` is until an answer begins. ``problems`` is where errors are explained: a URL
+    that their code is put after. ``cors_…`` can be written as a table: ``[server.cors]``."""
 
     host: str = "127.0.0.1"
     port: int = 8080

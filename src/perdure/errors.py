@@ -10,8 +10,9 @@ says what to do. HTTP problems and exit codes are derived from here and nowhere 
     │   ├── InvalidInput · TooLarge · NotFound · Conflict · IdempotencyMismatch
     │   └── Unauthorized · Forbidden
     ├── Unavailable              the world is not ready: try again
-    │   ├── StoreUnavailable (BlobMissing) · Backpressure · PortInUse
+    │   ├── StoreUnavailable (BlobMissing) · Backpressure · PortInUse · Unreachable
     │   └── SchemaOutdated · SchemaNewer (not retryable: someone must act)
+    ├── WaitOver                 a client's patience is over; the run goes on
     ├── LeaseLost                another worker owns this run
     ├── RunError                 how a run ended, told to whoever waited for it
     │   ├── RunFailed · RunDead · RunCancelled · RunTimeout · LoopGuard
@@ -32,7 +33,7 @@ __all__ = [
     "InvalidInput", "LeaseLost", "LoopGuard", "MissingExtra", "NotDone", "NotFound", "Parked",
     "PerdureError", "PortInUse", "RunCancelled", "RunDead", "RunError", "RunFailed", "RunTimeout",
     "SchemaNewer", "SchemaOutdated", "StoreUnavailable", "TargetError", "TooLarge", "Unauthorized",
-    "Unavailable", "Uncertain", "UsageError", "tree",
+    "Unavailable", "Uncertain", "Unreachable", "UsageError", "WaitOver", "tree",
 ]  # fmt: skip
 
 
@@ -199,6 +200,18 @@ class PortInUse(Unavailable):
     """The address to listen on is taken."""
 
     code, retryable = "port_in_use", False
+
+
+class Unreachable(Unavailable):
+    """A client's request got no answer, however often it was sent."""
+
+    code = "unreachable"
+
+
+class WaitOver(PerdureError, TimeoutError):
+    """A client waited as long as it was told to. The run goes on."""
+
+    code, status, exit_code, retryable = "wait_over", 504, 13, True
 
 
 class LeaseLost(PerdureError):

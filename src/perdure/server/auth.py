@@ -68,6 +68,7 @@ class Access:
     def __init__(self, store: Store, server: ServerConfig) -> None:
         self._store = store
         self._local = is_loopback(server.host) and not server.insecure
+        self._origins = frozenset(server.cors_origins)
         self._keys: Mapping[str, ApiKey] = {}
         self._read_at = float("-inf")
         self._store_time = datetime.min.replace(tzinfo=UTC)  # when they were read
@@ -75,16 +76,17 @@ class Access:
         self._touched: dict[str, float] = {}
         self._touching: set[asyncio.Task[None]] = set()
 
-    async def admit(self, scope: Scope, needed: str) -> Caller:
-        """Whoever sends this. Raises Unauthorized, Forbidden, StoreUnavailable."""
+    async def admit(self, scope: Scope, needed: str, given: str | None = None) -> Caller:
+        """Whoever sends this; ``given`` is a key that is not in the headers. Raises Unauthorized,
+        Forbidden, StoreUnavailable."""
         if monotonic() - self._read_at > FRESH:
             await self._read(FRESH)
         headers = scope["headers"]
         if not self._keys:
             if self._local:
-                _refuse_foreign(headers)
+                _refuse_foreign(headers, self._origins)
             return ANYONE
-        token = _presented(headers)
+        token = given or presented(headers)
         if token is None:
             raise Unauthorized(
                 "An API key is needed.", hint="Send it as: Authorization: Bearer pk_…"
@@ -147,7 +149,7 @@ class Access:
             self._touched.pop(key_id, None)
 
 
-def _presented(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+def presented(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     """The key in ``Authorization: Bearer`` or ``X-API-Key``."""
     for name, value in headers:
         if name == b"authorization":
@@ -159,17 +161,21 @@ def _presented(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     return None
 
 
-def _refuse_foreign(headers: Iterable[tuple[bytes, bytes]]) -> None:
+def _refuse_foreign(headers: Iterable[tuple[bytes, bytes]], origins: frozenset[str]) -> None:
     for name, value in headers:
-        if name == b"host":
-            host = urlsplit(f"//{value.decode('latin-1')}").hostname
-        elif name == b"origin":
-            host = urlsplit(value.decode("latin-1")).hostname
-        else:
-            continue
+        text = value.decode("latin-1")
+        try:
+            if name == b"host":
+                host = urlsplit(f"//{text}").hostname
+            elif name == b"origin" and text not in origins:
+                host = urlsplit(text).hostname
+            else:
+                continue
+        except ValueError:  # brackets that enclose no address
+            host = None
         if host is None or not is_loopback(host):
             raise Forbidden(
                 f"Without API keys this server answers its own machine only; "
-                f"{name.decode()} is {value.decode('latin-1')!r}.",
+                f"{name.decode()} is {text!r}.",
                 hint="Call it as http://127.0.0.1, or run: perdure keys create",
             )

@@ -11,6 +11,7 @@ from time import monotonic
 
 from perdure.core.run import RunState
 from perdure.errors import Backpressure
+from perdure.server.web.quota import quota
 from perdure.store.base import Store
 from perdure.store.rows import QueueStats
 
@@ -43,6 +44,11 @@ class Pressure:
                 limit=self._limit,
             )
         self._queued[queue] = waiting + 1
+
+    def room(self, queue: str) -> dict[str, str]:
+        """What the answer says of the queue."""
+        left = self._limit - self._queued.get(queue, 0)
+        return quota(self._limit, left, RETRY_AFTER if left <= 0 else 0)
 
     def started(self, queue: str) -> None:
         """The run that was counted last did not queue: it is executed at once."""

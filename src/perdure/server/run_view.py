@@ -11,28 +11,46 @@ import orjson
 
 from perdure.codec import RAW
 from perdure.core.run import RunState
+from perdure.core.trace import trace_id
 from perdure.store.rows import Run
 
 _PLAIN = (
     "id", "agent", "state", "tenant", "queue", "priority", "session", "attempts", "max_attempts",
     "epoch", "created_at", "started_at", "finished_at", "ready_at", "wake_at", "deadline_at",
-    "worker", "parent", "depth", "generation", "cancel_requested", "waits", "labels", "trace",
+    "worker", "parent", "depth", "generation", "cancel_requested", "waits", "labels",
+    "dismissed_at",
 )  # fmt: skip
+
+
+SUMMARY = frozenset({*_PLAIN, "trace_id", "traceparent", "error"})
+WHOLE = SUMMARY | {"input", "result"}
 
 
 def summary(run: Run) -> dict[str, Any]:
     """What lists show: everything but input and result (see :func:`member`)."""
     out: dict[str, Any] = {name: getattr(run, name) for name in _PLAIN}
+    out["trace_id"] = trace_id(run.id, run.trace)
+    out["traceparent"] = run.trace
     out["error"] = failure(run.error)
     return out
 
 
 def receipt(
-    run_id: str, agent: str, state: RunState, result: bytes | None, error: dict[str, Any] | None
+    run_id: str,
+    agent: str,
+    state: RunState,
+    trace: str | None,
+    result: bytes | None,
+    error: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """The answer to whoever started a run: what it is called and, as far as it is known, how it
     ended."""
-    out: dict[str, Any] = {"id": run_id, "agent": agent, "state": state}
+    out: dict[str, Any] = {
+        "id": run_id,
+        "agent": agent,
+        "state": state,
+        "trace_id": trace_id(run_id, trace),
+    }
     if state is RunState.SUCCEEDED:
         out.update(member("result", result))
     elif state.final:

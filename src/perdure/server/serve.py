@@ -28,6 +28,7 @@ KEEP_ALIVE = 75  # seconds; longer than load balancers keep their connections (6
 HURRY = 1.0  # seconds to give leases back after a second signal
 LAST_ANSWERS = 10  # seconds that requests under way get after everything is drained
 BACKLOG = 2048
+WORDS = 64 * 1024  # bytes of what a client says over a WebSocket
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +167,9 @@ class _Uvicorn(uvicorn.Server):
                 lifespan="off",
                 log_config=None,
                 access_log=False,
+                ws="websockets-sansio",
+                ws_max_size=WORDS,
+                ws_ping_interval=owner.service.config.server.heartbeat.total_seconds(),
                 server_header=False,
                 timeout_keep_alive=KEEP_ALIVE,
                 timeout_graceful_shutdown=LAST_ANSWERS,

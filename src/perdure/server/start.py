@@ -21,11 +21,13 @@ from perdure.store.rows import Enqueued, NewRun
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """``task`` is the attempt, where it is executed in place."""
+    """``task`` is the attempt, where it is executed in place. ``trace`` is the traceparent that
+    this request brought; one that was ``replayed`` may have another."""
 
     id: str
     state: RunState
     replayed: bool
+    trace: str | None
     task: asyncio.Task[Ended | None] | None = None
 
 
@@ -37,13 +39,13 @@ async def start(service: Service, run: NewRun, *, attended: bool) -> Started:
         # Shielded: once it is leased to us, the run needs its attempt even if the client is gone.
         return await asyncio.shield(_in_place(service, worker, replace(run, lease_to=worker.id)))
     (answer,) = await service.store.enqueue([run])
-    return _started(service, answer)
+    return _started(service, answer, run)
 
 
 async def _in_place(service: Service, worker: Worker, run: NewRun) -> Started:
     try:
         (answer,) = await service.store.enqueue([run])
-        return _started(service, answer)
+        return _started(service, answer, run)
     except StoreUnavailable:
         # It may have been written all the same.
         service.in_background(asyncio.get_running_loop().create_task(_recover(service, run)))
@@ -52,11 +54,11 @@ async def _in_place(service: Service, worker: Worker, run: NewRun) -> Started:
         worker.unreserve()
 
 
-def _started(service: Service, answer: Enqueued) -> Started:
+def _started(service: Service, answer: Enqueued, run: NewRun) -> Started:
     task = None
     if answer.lease is not None and service.worker is not None:
         task = service.worker.take(answer.lease)
-    return Started(answer.id, answer.state, answer.deduplicated, task)
+    return Started(answer.id, answer.state, answer.deduplicated, run.trace, task)
 
 
 async def _recover(service: Service, run: NewRun) -> None:
@@ -66,7 +68,7 @@ async def _recover(service: Service, run: NewRun) -> None:
             found = await service.store.get(run.id, payloads=False)
             if found.state is RunState.RUNNING and found.worker == run.lease_to:
                 (answer,) = await service.store.enqueue([run])
-                _started(service, answer)
+                _started(service, answer, run)
             return
         except NotFound:
             return

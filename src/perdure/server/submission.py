@@ -29,7 +29,6 @@ MAX_PRIORITY = 32767
 YEAR = 366 * 86400.0
 
 _MEMBERS = frozenset({"input", "labels", "priority", "timeout", "delay"})
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,21 +125,20 @@ def idempotency_key(header: str | None) -> str | None:
     return key
 
 
-def traceparent(header: str | None) -> str | None:
-    """A W3C trace context worth keeping, or None."""
-    return header if header is not None and _TRACEPARENT.fullmatch(header) else None
-
-
 def _labels(value: Any) -> dict[str, str]:
     if value is None:
         return {}
     fits = isinstance(value, dict) and all(
-        isinstance(text, str) and len(name) <= MAX_LABEL and len(text) <= MAX_LABEL and name
+        isinstance(text, str)
+        and 1 <= len(name) <= MAX_LABEL
+        and len(text) <= MAX_LABEL
+        and "\0" not in name + text
         for name, text in value.items()
     )
     if not fits or len(value) > MAX_LABELS:
         raise InvalidInput(
-            f"labels is an object of at most {MAX_LABELS} texts of at most {MAX_LABEL} characters.",
+            f"labels is an object of at most {MAX_LABELS} texts of at most {MAX_LABEL} characters, "
+            "without NUL.",
             member="labels",
         )
     labels: dict[str, str] = value

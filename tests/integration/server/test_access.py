@@ -110,7 +110,7 @@ async def test_with_keys_everything_but_the_probes_needs_one(tmp_path: Path) -> 
         await _forget(served)
         for path in ("/healthz", "/readyz"):
             assert (await _get(served, path)).status_code == 200
-        for path in ("/metrics", "/api/agents", "/api/runs", "/nope", "/"):
+        for path in ("/metrics", "/api/agents", "/api/runs", "/nope", "/scale"):
             answer = await _get(served, path)
             assert answer.status_code == 401
             assert answer.headers["www-authenticate"].startswith("Bearer")

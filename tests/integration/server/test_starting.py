@@ -58,7 +58,12 @@ async def test_without_waiting_a_run_is_only_accepted(shop: Shop, tmp_path: Path
         answer = await served.http.post("/api/agents/greet/runs", json={"input": "you"})
         assert answer.status_code == 202
         run = answer.json()
-        assert run == {"id": run["id"], "agent": "greet", "state": "queued"}
+        assert run == {
+            "id": run["id"],
+            "agent": "greet",
+            "state": "queued",
+            "trace_id": run["id"].replace("-", ""),
+        }
         assert answer.headers["location"] == f"/api/runs/{run['id']}"
         assert (await served.http.get(answer.headers["location"])).json()["input"] == "you"
 

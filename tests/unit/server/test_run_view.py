@@ -22,16 +22,19 @@ def test_payloads_are_json_as_stored_or_base64() -> None:
 
 
 def test_a_receipt_says_how_it_ended() -> None:
-    done = _json(receipt("r", "a", RunState.SUCCEEDED, b"3", None))
-    assert done == {"id": "r", "agent": "a", "state": "succeeded", "result": 3}
+    done = _json(receipt("r", "a", RunState.SUCCEEDED, None, b"3", None))
+    assert done == {"id": "r", "agent": "a", "state": "succeeded", "trace_id": "r", "result": 3}
     error = {"type": "builtins:ValueError", "message": "no", "args": ["no"], "hint": None}
-    failed = _json(receipt("r", "a", RunState.FAILED, None, error))
+    failed = _json(receipt("r", "a", RunState.FAILED, None, None, error))
     assert failed["error"] == {"type": "builtins:ValueError", "message": "no"}
     assert "result" not in failed
-    assert _json(receipt("r", "a", RunState.QUEUED, None, None)) == {
+    assert _json(
+        receipt("r", "a", RunState.QUEUED, f"00-{'a' * 32}-{'b' * 16}-01", None, None)
+    ) == {
         "id": "r",
         "agent": "a",
         "state": "queued",
+        "trace_id": "a" * 32,
     }
 
 

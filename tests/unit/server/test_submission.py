@@ -20,7 +20,6 @@ from perdure.server.submission import (
     idempotency_key,
     new_run,
     read,
-    traceparent,
 )
 from perdure.store.blobs import MAX_INLINE, FileBlobs
 from perdure.store.rows import AgentInfo, Intake, NewRun
@@ -143,10 +142,3 @@ def test_idempotency_keys(header: str | None, key: str | None) -> None:
 def test_idempotency_keys_that_are_none(header: str) -> None:
     with pytest.raises(InvalidInput):
         idempotency_key(header)
-
-
-def test_trace_context() -> None:
-    good = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
-    assert traceparent(good) == good
-    assert traceparent("00-xyz") is None
-    assert traceparent(None) is None

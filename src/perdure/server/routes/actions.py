@@ -33,8 +33,8 @@ class Actions:
         run_id = run_id_of(request)
         body = await self._object(request, {"reason"})
         reason = body.get("reason", "")
-        if not isinstance(reason, str):
-            raise InvalidInput("reason is a text.", member="reason")
+        if not isinstance(reason, str) or "\0" in reason:
+            raise InvalidInput("reason is a text without NUL.", member="reason")
         run = await cancel_run(self._service.store, run_id, reason)
         return Json(summary(run), 200 if run.state.final else 202)
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from time import monotonic
 
 import orjson
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response, StreamingResponse
 
 from perdure.errors import InvalidInput, StoreUnavailable
@@ -36,16 +36,16 @@ class Events:
 
     async def show(self, request: Request) -> Response:
         """Stream from after ``Last-Event-ID`` or ``?after=`` until the run is final."""
-        run_id, after = run_id_of(request), _position(request)
+        run_id, after, follow = run_id_of(request), position(request), _follows(request)
         run = await self._service.store.get(run_id, payloads=False)
-        final = run.state.final
+        final = run.state.final or not follow
         lines = next((t for t in JSON_LINES if accepts(request.headers, t)), None)
         if request.method == "HEAD":
             return Response(headers=_HEADERS, media_type=lines or EVENT_STREAM)
         if lines is not None:
             content = self._lines(run_id, after, final)
             return StreamingResponse(content, headers=_HEADERS, media_type=lines)
-        if final and after >= await self._service.store.last_seq(run_id):
+        if run.state.final and after >= await self._service.store.last_seq(run_id):
             # A browser's EventSource comes back after every end, until it is told this.
             return Response(status_code=204)
         return self.stream(run_id, after, {}, final=final)
@@ -62,17 +62,17 @@ class Events:
 
     async def _sse(self, run_id: str, after: int, final: bool) -> AsyncIterator[bytes]:
         yield b"retry: %d\n\n" % RETRY_MS
-        async for page in self._pages(run_id, after, final):
+        async for page in self.pages(run_id, after, final):
             yield b"".join(map(_sse, page)) if page else HEARTBEAT
         if self._service.draining:
             yield FAREWELL
 
     async def _lines(self, run_id: str, after: int, final: bool) -> AsyncIterator[bytes]:
-        async for page in self._pages(run_id, after, final):
+        async for page in self.pages(run_id, after, final):
             if page:
                 yield b"".join(orjson.dumps(view(event)) + b"\n" for event in page)
 
-    async def _pages(self, run_id: str, after: int, final: bool) -> AsyncIterator[list[LogEvent]]:
+    async def pages(self, run_id: str, after: int, final: bool) -> AsyncIterator[list[LogEvent]]:
         """Pages of events until the run is final or the server drains; an empty one is a
         heartbeat."""
         service = self._service
@@ -122,12 +122,20 @@ def _sse(event: LogEvent) -> bytes:
     )
 
 
-def _position(request: Request) -> int:
+def _follows(request: Request) -> bool:
+    """``?follow=false``: what there is by now, then the end. Raises InvalidInput."""
+    text = request.query_params.get("follow", "true")
+    if text not in ("true", "false"):
+        raise InvalidInput("follow is true or false.", parameter="follow")
+    return text == "true"
+
+
+def position(request: HTTPConnection) -> int:
     """The seq after which to begin. Raises InvalidInput."""
     text = request.headers.get("last-event-id")
     if text is None:
         text = request.query_params.get("after", "0")
-    if not text.isdecimal() or len(text) > 18:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 18:
         raise InvalidInput(
             f"{text[:40]!r} is no event's seq.",
             hint="Last-Event-ID, or ?after=, is a whole number.",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from perdure.errors import NotFound
 
 
-def run_id_of(request: Request) -> str:
+def run_id_of(request: HTTPConnection) -> str:
     """The run's id in the path, in the form it is stored in. Raises NotFound for anything that
     cannot be one."""
     text: str = request.path_params["id"]

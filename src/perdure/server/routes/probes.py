@@ -1,4 +1,4 @@
-"""``/healthz``, ``/readyz`` and ``/metrics``.
+"""``/healthz``, ``/readyz``, ``/metrics`` and ``/scale``.
 
 Liveness says that the event loop turns, and nothing else: a restart mends no database. Readiness
 says whether requests should come here now; it asks the store once for all who ask at a time.
@@ -9,16 +9,19 @@ from __future__ import annotations
 import asyncio
 import platform
 from time import monotonic
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from perdure import __version__
+from perdure.core.run import RunState
 from perdure.errors import PerdureError
 from perdure.observe import metrics
 from perdure.observe.metrics import Family
 from perdure.server.service import Service
 from perdure.server.web.answers import Json
+from perdure.store.rows import QueueStats
 
 FRESH = 1.0  # seconds that an answer of the store's is good for
 PATIENCE = 2.0  # seconds; a store that needs longer is not ready
@@ -59,6 +62,17 @@ class Probes:
                 self._asked_at = monotonic()
             return self._store
 
+    async def scale(self, request: Request) -> Response:
+        """What an autoscaler goes by: how much is to be done, and how long it has waited."""
+        stats = await self._service.pressure.stats()
+        queues = {one.queue: _load(one) for one in stats}
+        waits = [load["oldest_ready_seconds"] for load in queues.values()]
+        total = {
+            name: sum(load[name] for load in queues.values())
+            for name in ("queued", "running", "blocked", "waiting")
+        }
+        return Json({**total, "oldest_ready_seconds": max(waits, default=0.0), "queues": queues})
+
     async def metrics(self, request: Request) -> Response:
         """Prometheus text."""
         families = [_build(), *self._service.traffic.families(), *await self._runs()]
@@ -90,6 +104,16 @@ class Probes:
             waits = 0.0 if one.oldest_ready is None else one.oldest_ready.total_seconds()
             oldest.add(waits, queue=one.queue)
         return [up, runs, oldest]
+
+
+def _load(one: QueueStats) -> dict[str, Any]:
+    load: dict[str, Any] = {
+        state.value: one.states.get(state, 0)
+        for state in (RunState.QUEUED, RunState.RUNNING, RunState.BLOCKED, RunState.WAITING)
+    }
+    waits = one.oldest_ready
+    load["oldest_ready_seconds"] = 0.0 if waits is None else waits.total_seconds()
+    return load
 
 
 def _build() -> Family:

@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from datetime import datetime
 from time import monotonic
-from typing import Any
-from urllib.parse import urlencode
-from uuid import UUID
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from perdure.core import trace
 from perdure.core.run import RunState
 from perdure.errors import InvalidInput, NotFound
 from perdure.server import direct, submission
 from perdure.server.catalog import Known
 from perdure.server.routes.events import Events
+from perdure.server.routes.listing import FILTERS, listing
 from perdure.server.routes.path import run_id_of
-from perdure.server.run_view import member, receipt, summary
+from perdure.server.run_view import WHOLE, member, receipt, summary
 from perdure.server.service import Service
 from perdure.server.start import Started, start
 from perdure.server.web.answers import EVENT_STREAM, Json, accepts
-from perdure.server.web.gate import CALLER
+from perdure.server.web.choice import chosen, fields
+from perdure.server.web.gate import CALLER, CLOCK
 from perdure.server.web.limits import parse_json, read_body
 from perdure.server.web.wait import Patience, patience
 from perdure.store.rows import Filter
-
-MAX_LIMIT = 200
-_FILTERS = frozenset(
-    {"agent", "state", "tenant", "label", "created_after", "created_before", "limit", "before"}
-)
 
 
 class Runs:
@@ -53,6 +46,7 @@ class Runs:
             return await self._direct(request, agent, asked, streamed)
         wanted = Patience() if streamed else patience(request, limits.max_wait)
         attended = streamed or wanted.seconds > 0
+        request.scope[CLOCK].extend(wanted.seconds)
         until = monotonic() + wanted.seconds
         await service.pressure.admit(agent.info.queue)
         started = await start(
@@ -63,14 +57,17 @@ class Runs:
                 service.blobs,
                 tenant=request.scope[CALLER].tenant,
                 idempotency_key=submission.idempotency_key(request.headers.get("idempotency-key")),
-                trace=submission.traceparent(request.headers.get("traceparent")),
+                trace=trace.accepted(request.headers.get("traceparent")),
                 watch=attended,
             ),
             attended=attended,
         )
         if started.task is not None:
             service.pressure.started(agent.info.queue)
-        headers = {"Location": f"{request.scope.get('root_path', '')}/api/runs/{started.id}"}
+        headers = {
+            "Location": f"{request.scope.get('root_path', '')}/api/runs/{started.id}",
+            **service.pressure.room(agent.info.queue),
+        }
         if started.replayed:
             headers["Idempotent-Replayed"] = "true"
         if streamed:
@@ -83,7 +80,7 @@ class Runs:
         self, started: Started, agent: str, attended: bool, until: float, headers: dict[str, str]
     ) -> Response:
         service = self._service
-        state = started.state
+        state, parent = started.state, started.trace
         if started.task is not None:
             # The attempt goes on whatever happens to this request.
             await asyncio.wait({started.task}, timeout=max(until - monotonic(), 0))
@@ -93,16 +90,19 @@ class Runs:
                     result = await service.fetched(ended.result)
                     error = orjson.loads(ended.error) if ended.error else None
                     return Json(
-                        receipt(started.id, agent, ended.state, result, error), 200, headers
+                        receipt(started.id, agent, ended.state, parent, result, error), 200, headers
                     )
         if attended:
             run = await service.watches.until_final(started.id, max(until - monotonic(), 0))
             if run is not None and run.state.final:
                 run = await service.store.get(started.id)
                 result = await service.fetched(run.result)
-                return Json(receipt(run.id, agent, run.state, result, run.error), 200, headers)
+                shown = receipt(run.id, agent, run.state, run.trace, result, run.error)
+                return Json(shown, 200, headers)
             state = run.state if run is not None else state
-        return Json(receipt(started.id, agent, state, None, None), 202, headers)
+        if started.replayed:
+            parent = (await service.store.get(started.id, payloads=False)).trace
+        return Json(receipt(started.id, agent, state, parent, None, None), 202, headers)
 
     async def _direct(
         self, request: Request, agent: Known, asked: submission.Submission, streamed: bool
@@ -124,12 +124,16 @@ class Runs:
                 "events.",
                 hint="Accept application/json.",
             )
+        request.scope[CLOCK].stop()  # it has a timeout of its own
         run_id, result = await direct.perform(agent.code, asked.input)
         return Json(
             {
                 "id": run_id,
                 "agent": agent.info.name,
                 "state": RunState.SUCCEEDED,
+                "trace_id": trace.trace_id(
+                    run_id, trace.accepted(request.headers.get("traceparent"))
+                ),
                 "durability": "none",
                 **member("result", result),
             }
@@ -141,106 +145,19 @@ class Runs:
         """One run, when it is final or the client's patience is over."""
         service = self._service
         run_id = run_id_of(request)
+        names = fields(request.query_params.get("fields"), WHOLE)
         wanted = patience(request, service.config.server.max_wait)
         if wanted.seconds and request.method != "HEAD":
+            request.scope[CLOCK].extend(wanted.seconds)
             await service.watches.until_final(run_id, wanted.seconds)
-        run = await service.store.get(run_id)
-        document = {
-            **summary(run),
-            **member("input", await service.fetched(run.input)),
-            **member("result", await service.fetched(run.result)),
-        }
+        payloads = [name for name in ("input", "result") if names is None or name in names]
+        run = await service.store.get(run_id, payloads=bool(payloads))
+        document = summary(run)
+        for name in payloads:
+            document.update(member(name, await service.fetched(getattr(run, name))))
         headers = {"Preference-Applied": wanted.applied} if wanted.applied else None
-        return Json(document, headers=headers)
+        return Json(chosen(document, names), headers=headers)
 
     async def find(self, request: Request) -> Response:
         """Runs, newest first, a page at a time."""
-        filter_ = read_filter(request.query_params.multi_items())
-        runs = await self._service.store.find(filter_)
-        headers = {}
-        document: dict[str, Any] = {"runs": [summary(run) for run in runs]}
-        if len(runs) == filter_.limit:
-            query = [(k, v) for k, v in request.query_params.multi_items() if k != "before"]
-            url = f"{request.url.path}?{urlencode([*query, ('before', runs[-1].id)])}"
-            headers["Link"] = f'<{url}>; rel="next"'
-            document["next"] = runs[-1].id
-        return Json(document, headers=headers)
-
-
-def read_filter(parameters: list[tuple[str, str]]) -> Filter:
-    """``agent``, ``state`` (several, or with commas), ``tenant``, ``label=name:value`` (several),
-    ``created_after``, ``created_before`` (RFC 3339), ``limit``, ``before`` (a run's id). Raises
-    InvalidInput."""
-    single: dict[str, str] = {}
-    states: list[RunState] = []
-    labels: dict[str, str] = {}
-    for name, value in parameters:
-        if name not in _FILTERS:
-            raise InvalidInput(
-                f"There is no filter {name!r}.",
-                hint=f"Filters: {', '.join(sorted(_FILTERS))}",
-                parameter=name,
-            )
-        if name == "state":
-            states += [_state(part) for part in value.split(",")]
-        elif name == "label":
-            key, colon, text = value.partition(":")
-            if not colon or not key:
-                raise InvalidInput("label is written as name:value.", parameter="label")
-            labels[key] = text
-        elif name in single:
-            raise InvalidInput(f"{name} is there twice.", parameter=name)
-        else:
-            single[name] = value
-    return Filter(
-        agent=single.get("agent"),
-        states=tuple(states),
-        tenant=single.get("tenant"),
-        labels=labels,
-        created_after=_time(single, "created_after"),
-        created_before=_time(single, "created_before"),
-        before=_cursor(single),
-        limit=_limit(single),
-    )
-
-
-def _state(text: str) -> RunState:
-    try:
-        return RunState(text.strip())
-    except ValueError:
-        raise InvalidInput(
-            f"{text!r} is no state.", hint=f"States: {', '.join(RunState)}", parameter="state"
-        ) from None
-
-
-def _time(parameters: Mapping[str, str], name: str) -> datetime | None:
-    text = parameters.get(name)
-    if text is None:
-        return None
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        time = None
-    if time is None or time.tzinfo is None:
-        raise InvalidInput(
-            f"{name} is a time with its zone, such as 2026-01-31T12:00:00Z; not {text!r}.",
-            parameter=name,
-        )
-    return time
-
-
-def _cursor(parameters: Mapping[str, str]) -> str | None:
-    text = parameters.get("before")
-    try:
-        return None if text is None else str(UUID(text))
-    except ValueError:
-        raise InvalidInput(
-            f"before is the id of a run, not {text!r}.", parameter="before"
-        ) from None
-
-
-def _limit(parameters: Mapping[str, str]) -> int:
-    text = parameters.get("limit", "50")
-    if not text.isdecimal() or not 1 <= int(text) <= MAX_LIMIT:
-        raise InvalidInput(f"limit is between 1 and {MAX_LIMIT}, not {text!r}.", parameter="limit")
-    return int(text)
+        return await listing(request, self._service.store, "runs", FILTERS, Filter())

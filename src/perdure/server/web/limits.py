@@ -1,12 +1,11 @@
-"""How large, deep and slow a request may be.
+"""How large and deep a request may be (how slow: see the gate).
 
-A body is read up to its limit and no further, within a time; its JSON is parsed once, and refused
-where it is nested deeper than allowed or holds a number that would silently change its value.
+A body is read up to its limit and no further; its JSON is parsed once, and refused where it is
+nested deeper than allowed or holds a number that would silently change its value.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
 from typing import Any
 
@@ -16,8 +15,6 @@ from starlette.types import Receive, Scope
 
 from perdure.errors import InvalidInput, TooLarge, UsageError
 
-BODY_SECONDS = 30.0  # a client that needs longer to send its body is holding a connection
-
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _ROUND = bytes.maketrans(b"{}", b"[]")
@@ -25,8 +22,7 @@ _LONG_NUMBER = re.compile(rb"(?<![\d.])-?\d{19,}(?![\d.eE])")
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The request's body. Raises TooLarge over ``limit`` bytes, UsageError when it does not come
-    in time, ClientDisconnect."""
+    """The request's body. Raises TooLarge over ``limit`` bytes, ClientDisconnect."""
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit() and int(value) > limit:
             raise _too_large(limit)
@@ -37,19 +33,13 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
             raise _too_large(limit)
         return body
     chunks, size = [body], len(body)
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            while message.get("more_body"):
-                message = await _receive(receive)
-                chunk: bytes = message.get("body", b"")
-                size += len(chunk)
-                if size > limit:
-                    raise _too_large(limit)
-                chunks.append(chunk)
-    except TimeoutError:
-        raise UsageError(
-            f"The body did not come within {BODY_SECONDS:g} s.", hint="Send it faster."
-        ) from None
+    while message.get("more_body"):
+        message = await _receive(receive)
+        chunk: bytes = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        chunks.append(chunk)
     return b"".join(chunks)
 
 

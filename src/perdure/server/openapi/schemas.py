@@ -1,0 +1,271 @@
+"""The shapes of what goes in and out. Where members can be chosen (``?fields=``) none is required;
+no other members than these come."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from perdure.core.run import RunState
+from perdure.server.submission import MAX_LABEL, MAX_LABELS, MAX_PRIORITY, YEAR
+
+Schema = dict[str, Any]
+
+RUN_ID = "01980a52-2b1f-7e3a-9d2c-5b1a0c9d8e7f"
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+NO_NUL = "^[^\\u0000]*$"
+
+
+def ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def maybe(schema: Schema) -> Schema:
+    """The same, or null."""
+    if "$ref" in schema or "enum" in schema:
+        return {"anyOf": [schema, {"type": "null"}]}
+    return {**schema, "type": [schema["type"], "null"]}
+
+
+def closed(properties: dict[str, Schema], required: tuple[str, ...] = ()) -> Schema:
+    """An object with nothing but these members."""
+    out: Schema = {
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": False,
+    }
+    return {**out, "required": list(required)} if required else out
+
+
+TEXT: Schema = {"type": "string"}
+WHOLE: Schema = {"type": "integer"}
+TIME: Schema = {"type": "string", "format": "date-time"}
+ID: Schema = {"type": "string", "format": "uuid"}
+TRACE: Schema = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
+ENCODING: Schema = {"const": "base64", "description": "The value is text of raw bytes."}
+LABELS: Schema = {"type": "object", "additionalProperties": TEXT}
+
+_SUMMARY: dict[str, Schema] = {
+    "id": ID,
+    "agent": TEXT,
+    "state": ref("State"),
+    "tenant": TEXT,
+    "queue": TEXT,
+    "priority": WHOLE,
+    "session": maybe(TEXT),
+    "attempts": {**WHOLE, "description": "Failures so far."},
+    "max_attempts": WHOLE,
+    "epoch": {**WHOLE, "description": "Claims so far."},
+    "created_at": TIME,
+    "started_at": maybe(TIME),
+    "finished_at": maybe(TIME),
+    "ready_at": maybe(TIME),
+    "wake_at": maybe(TIME),
+    "deadline_at": maybe(TIME),
+    "dismissed_at": maybe(TIME),
+    "worker": maybe(TEXT),
+    "parent": maybe(ID),
+    "depth": WHOLE,
+    "generation": WHOLE,
+    "cancel_requested": {"type": "boolean"},
+    "waits": {"type": "array", "items": ref("Wait")},
+    "labels": LABELS,
+    "trace_id": TRACE,
+    "traceparent": maybe(TEXT),
+    "error": maybe(ref("Failure")),
+}
+
+SCHEMAS: dict[str, Schema] = {
+    "State": {"type": "string", "enum": [state.value for state in RunState]},
+    "Wait": {
+        "type": "object",
+        "description": "What a parked run waits for.",
+        "properties": {
+            "reason": TEXT,
+            "name": TEXT,
+            "after": WHOLE,
+            "until": TIME,
+            "key": TEXT,
+            "detail": TEXT,
+        },
+        "required": ["reason"],
+    },
+    "Failure": {
+        "type": "object",
+        "properties": {"type": TEXT, "message": TEXT, "code": TEXT, "hint": TEXT},
+        "required": ["type", "message"],
+    },
+    "Submission": {
+        **closed(
+            {
+                "input": {"description": "The agent's input: any JSON."},
+                "labels": {
+                    "type": ["object", "null"],
+                    "maxProperties": MAX_LABELS,
+                    "propertyNames": {
+                        "minLength": 1,
+                        "maxLength": MAX_LABEL,
+                        "pattern": NO_NUL,
+                    },
+                    "additionalProperties": {
+                        "type": "string",
+                        "maxLength": MAX_LABEL,
+                        "pattern": NO_NUL,
+                    },
+                },
+                "priority": {
+                    "type": ["integer", "null"],
+                    "minimum": -MAX_PRIORITY,
+                    "maximum": MAX_PRIORITY,
+                },
+                "timeout": {
+                    "type": ["number", "null"],
+                    "minimum": 0.001,
+                    "maximum": YEAR,
+                    "description": "Seconds until its deadline.",
+                },
+                "delay": {
+                    "type": ["number", "null"],
+                    "minimum": 0,
+                    "maximum": YEAR,
+                    "description": "Seconds until it may begin.",
+                },
+            }
+        ),
+        "examples": [{"input": "Ada", "labels": {"customer": "7"}}],
+    },
+    "Receipt": closed(
+        {
+            "id": ID,
+            "agent": TEXT,
+            "state": ref("State"),
+            "trace_id": TRACE,
+            "result": {"description": "Of a run that succeeded."},
+            "result_encoding": ENCODING,
+            "error": maybe(ref("Failure")),
+            "durability": {"const": "none"},
+        },
+        ("id", "agent", "state", "trace_id"),
+    ),
+    "RunSummary": closed(_SUMMARY),
+    "Run": closed(
+        {
+            **_SUMMARY,
+            "input": {},
+            "input_encoding": ENCODING,
+            "result": {},
+            "result_encoding": ENCODING,
+        }
+    ),
+    "RunPage": closed(
+        {"runs": {"type": "array", "items": ref("RunSummary")}, "next": ref("Cursor")}, ("runs",)
+    ),
+    "DeadLetterPage": closed(
+        {"dead_letters": {"type": "array", "items": ref("RunSummary")}, "next": ref("Cursor")},
+        ("dead_letters",),
+    ),
+    "Cursor": {"type": "string", "description": "Where the next page begins; opaque."},
+    "Event": {
+        "type": "object",
+        "properties": {
+            "seq": {"type": "integer", "minimum": 1},
+            "at": TIME,
+            "type": TEXT,
+            "data": {"type": "object"},
+        },
+        "required": ["seq", "at", "type", "data"],
+        "additionalProperties": False,
+    },
+    "Agent": closed(
+        {
+            "name": TEXT,
+            "framework": TEXT,
+            "description": TEXT,
+            "durability": {"enum": ["journal", "none"]},
+            "here": {"type": "boolean", "description": "Whether its code is in this process."},
+            "input_schema": {"type": ["object", "boolean", "null"]},
+        }
+    ),
+    "AgentList": closed({"agents": {"type": "array", "items": ref("Agent")}}, ("agents",)),
+    "SignalReceipt": closed({"run": ID, "name": TEXT, "n": WHOLE}, ("run", "name", "n")),
+    "Reason": closed({"reason": {"type": "string", "pattern": NO_NUL}}),
+    "Answer": {
+        **closed(
+            {
+                "answer": {"type": "string", "enum": ["done", "redo"]},
+                "key": {
+                    "type": "string",
+                    "pattern": "^([0-9a-f]{2})+$",
+                    "description": "Which effect, where several are open.",
+                },
+                "value": {"description": "What it returned; with done only."},
+            },
+            ("answer",),
+        ),
+        "if": {"required": ["value"]},
+        "then": {"properties": {"answer": {"const": "done"}}},
+    },
+    "Readiness": closed(
+        {
+            "ready": {"type": "boolean"},
+            "checks": {"type": "object", "additionalProperties": TEXT},
+        },
+        ("ready", "checks"),
+    ),
+    "Load": {
+        "type": "object",
+        "properties": {
+            name: {"type": "number", "minimum": 0}
+            for name in ("queued", "running", "blocked", "waiting", "oldest_ready_seconds")
+        },
+        "required": ["queued", "running", "blocked", "waiting", "oldest_ready_seconds"],
+    },
+    "Scale": {
+        "allOf": [
+            ref("Load"),
+            {
+                "type": "object",
+                "properties": {"queues": {"type": "object", "additionalProperties": ref("Load")}},
+                "required": ["queues"],
+            },
+        ]
+    },
+    "Explanation": closed(
+        {
+            "code": TEXT,
+            "title": TEXT,
+            "status": WHOLE,
+            "retryable": {"type": "boolean"},
+            "meaning": TEXT,
+            "remedy": TEXT,
+        },
+        ("code", "title", "status", "retryable", "meaning", "remedy"),
+    ),
+    "ExplanationList": closed(
+        {"problems": {"type": "array", "items": ref("Explanation")}}, ("problems",)
+    ),
+    "Problem": {
+        "type": "object",
+        "properties": {
+            "type": {"type": "string", "format": "uri-reference"},
+            "title": TEXT,
+            "status": WHOLE,
+            "detail": TEXT,
+            "instance": TEXT,
+            "code": TEXT,
+            "hint": TEXT,
+            "retryable": {"const": True},
+        },
+        "required": ["type", "title", "status", "detail", "instance", "code"],
+        "examples": [
+            {
+                "type": "/problems/not_found",
+                "title": "Not found",
+                "status": 404,
+                "detail": "There is no agent 'great'.",
+                "instance": "/api/agents/great/runs",
+                "code": "not_found",
+                "hint": "Did you mean 'greet'?",
+            }
+        ],
+    },
+}
