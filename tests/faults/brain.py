@@ -7,7 +7,10 @@ import hashlib
 from perdure.testing.simulator import Call, Reply
 from tests.faults.books import LOOKED
 
-MODEL_CALLS = {"plain_async": 6, "plain_sync": 6, "graph_async": 6, "graph_sync": 6}
+MODEL_CALLS = {
+    "plain_async": 6, "plain_sync": 6, "graph_async": 6, "graph_sync": 6,
+    "maf_agent": 6, "maf_flow": 6,
+}  # fmt: skip
 PACE = 0.02  # seconds between pieces, so that a stream has a middle
 TOOL_CALLS = 4  # three looks and a payment
 
@@ -17,7 +20,7 @@ def brain(call: Call) -> Reply:
     if not call.tools:
         name = hashlib.sha256(call.prompt.encode()).hexdigest()[:8]
         return Reply(f"words about {name}, and more words to stream in pieces", chunk=8, pace=PACE)
-    key = call.messages[0].text.split(":")[0]
+    key = next(m for m in call.messages if m.role == "user").text.split(":")[0]
     if call.turn == 0:
         return Reply(
             "I look.",

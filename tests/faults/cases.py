@@ -6,7 +6,7 @@ from perdure.core.crash import Point
 from tests.faults.harness import Case
 
 STORES = ("sqlite", "postgres")
-AGENTS = ("plain_async", "plain_sync", "graph_async", "graph_sync")
+AGENTS = ("plain_async", "plain_sync", "graph_async", "graph_sync", "maf_agent", "maf_flow")
 
 # At which visits of a point a process is killed: early, in the middle, late.
 VISITS: dict[Point, tuple[int, ...]] = {
@@ -39,6 +39,6 @@ def every() -> list[Case]:
 def selection() -> list[Case]:
     """Every point once, over both stores and all agents, in about a minute."""
     return [
-        Case(point, STORES[i % 2], AGENTS[(i // 2 + i) % 4], visits[-1])
+        Case(point, STORES[i % 2], AGENTS[(i // 2 + i) % len(AGENTS)], visits[-1])
         for i, (point, visits) in enumerate(VISITS.items())
     ]

@@ -30,6 +30,8 @@ from perdure.testing.simulator import Match, ProviderSimulator
 from tests.faults.brain import MODEL_CALLS, TOOL_CALLS, brain
 
 ROOT = Path(__file__).parents[2]
+# the first part of an agent's name -> the file that has it
+FILES = {"plain": "plain.py", "graph": "graphs.py", "maf": "microsoft.py"}
 PATIENCE = 30.0  # seconds for anything to happen at all
 
 
@@ -88,7 +90,12 @@ class Scene:
     async def __aenter__(self) -> Scene:
         self.sim.start()
         config = self.folder / "perdure.toml"
-        config.write_text(f'[gateway.providers]\n"127.0.0.1:{self.sim.port}" = "anthropic"\n')
+        # One server under two names: a host is one provider's.
+        config.write_text(
+            "[gateway.providers]\n"
+            f'"127.0.0.1:{self.sim.port}" = "anthropic"\n'
+            f'"localhost:{self.sim.port}" = "openai"\n'
+        )
         await self.store.open(check=False)
         await self.store.upgrade()
         return self
@@ -112,14 +119,14 @@ class Scene:
             "PERDURE_WORKER_CONCURRENCY": "10",
             "ANTHROPIC_BASE_URL": self.sim.url,
             "ANTHROPIC_API_KEY": "sk-simulated",
+            "OPENAI_BASE_URL": f"http://localhost:{self.sim.port}/v1",
+            "OPENAI_API_KEY": "sk-simulated",
             "TOOL_LOG": str(self.tool_log),
             "PYTHONPATH": str(ROOT),
             "LANGSMITH_TRACING": "false",
         }
         family = self.case.agent.partition("_")[0]
-        target = str(
-            ROOT / "tests/faults" / {"plain": "plain.py:app", "graph": "graphs.py:app"}[family]
-        )
+        target = f"{ROOT}/tests/faults/{FILES[family]}:app"
         process = subprocess.Popen(
             [sys.executable, "-m", "perdure", "worker", target, *options],
             env=environ, stdout=log, stderr=subprocess.STDOUT, cwd=self.folder,
