@@ -20,6 +20,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from perdure.errors import ConfigError
 
 FILE = "perdure.toml"
+NEVER = ("", "none", "off")  # words for no duration, no limit
 SECRET = re.compile(r"(://[^:/@\s]+:)[^@/\s]+@")
 
 
@@ -81,6 +82,22 @@ class GatewayConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionConfig:
+    """How long what is over is kept; None: for ever. ``succeeded`` to ``cancelled``: runs, after
+    they ended so. ``generations``: the log of earlier generations of a run that goes on.
+    ``blobs``: large values that nothing refers to. ``agents`` has ages of its own for some agents'
+    runs: ``{name: {state: age}}``."""
+
+    succeeded: timedelta | None = None
+    failed: timedelta | None = None
+    dead: timedelta | None = None
+    cancelled: timedelta | None = None
+    generations: timedelta | None = None
+    blobs: timedelta | None = None
+    agents: dict[str, dict[str, timedelta | None]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class AgentConfig:
     """Policy of one agent (``[agents.NAME]``); what is left out keeps its default. ``tools`` is
     ``{tool name: "reads" | "idempotent" | "once"}``."""
@@ -126,6 +143,7 @@ class Config:
     worker: WorkerConfig = field(default_factory=WorkerConfig)
     server: ServerConfig = field(default_factory=ServerConfig)
     gateway: GatewayConfig = field(default_factory=GatewayConfig)
+    retention: RetentionConfig = field(default_factory=RetentionConfig)
     log: LogConfig = field(default_factory=LogConfig)
     testing: TestingConfig = field(default_factory=TestingConfig)
     agents: dict[str, AgentConfig] = field(default_factory=dict)
@@ -174,6 +192,7 @@ _SECTIONS = {
     "worker": WorkerConfig,
     "server": ServerConfig,
     "gateway": GatewayConfig,
+    "retention": RetentionConfig,
     "log": LogConfig,
     "testing": TestingConfig,
 }
@@ -292,7 +311,7 @@ def _convert(cls: type, key: str, value: Any, dotted: str, at: str) -> Any:
     options = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     optional = type(None) in options
     kind = next(k for k in options if k is not type(None))
-    if optional and isinstance(value, str) and value.strip().lower() in ("", "none", "off"):
+    if optional and isinstance(value, str) and value.strip().lower() in NEVER:
         return None
     try:
         return _as(kind, value)
@@ -326,6 +345,8 @@ def _as(kind: Any, value: Any) -> Any:
         if not isinstance(items, list | tuple) or not all(isinstance(v, str) for v in items):
             raise ValueError('say a list of texts, such as ["one", "two"]')
         return tuple(item.strip() for item in items if item.strip())
+    if get_origin(kind) is dict and get_origin(get_args(kind)[1]) is dict:
+        return _ages(value)
     if get_origin(kind) is dict:
         if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
             raise ValueError('say a table of strings, such as { name = "value" }')
@@ -333,6 +354,21 @@ def _as(kind: Any, value: Any) -> Any:
     if not isinstance(value, str):
         raise ValueError("say a text")
     return value
+
+
+def _ages(value: Any) -> dict[str, dict[str, timedelta | None]]:
+    """``{agent: {state: age}}``."""
+    if not isinstance(value, dict) or not all(isinstance(v, dict) for v in value.values()):
+        raise ValueError("say a table for each agent, such as [retention.agents.clerk]")
+    states = ("succeeded", "failed", "dead", "cancelled")
+    found: dict[str, dict[str, timedelta | None]] = {}
+    for agent, ages in value.items():
+        for state, age in ages.items():
+            if state not in states:
+                raise ValueError(f"{agent}.{state} is none of {', '.join(states)}")
+            never = isinstance(age, str) and age.strip().lower() in NEVER
+            found.setdefault(agent, {})[state] = None if never else duration(age)
+    return found
 
 
 def _noun(kind: Any) -> str:
@@ -350,6 +386,8 @@ def _unknown(name: str, at: Path | str, known: list[str]) -> ConfigError:
 def _plain(value: Any) -> Any:
     if isinstance(value, timedelta):
         return f"{value.total_seconds():g}s"
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
     if isinstance(value, tuple):
         return list(value)
     if isinstance(value, str):

@@ -136,6 +136,9 @@ async def test_what_is_not_final_or_too_young_stays(store: Store) -> None:
     assert await forget(store, queued, running.run_id, parked.run_id) == 0
     assert await forget(store, young, age=DAY) == 0
     store.shift_clock(DAY * 2)
+    later = Doomed(young, await store.now() - DAY)
+    assert await store.forget([later, Doomed(queued, later.ended_before)], dry=True) == 1
+    assert await there(store, young)
     assert await forget(store, young, queued, age=DAY) == 1
     assert await state_of(store, queued) is RunState.QUEUED
 

@@ -28,6 +28,7 @@ from perdure.runtime.runtime import Runtime
 from perdure.runtime.worker import Worker, WorkerSettings
 from perdure.store import Store, make_store
 from perdure.store.blobs import Blobs, make_blobs
+from perdure.store.retention import make_keeping
 from perdure.testing import crash
 
 log = logging.getLogger("perdure")
@@ -121,6 +122,7 @@ def make_worker(
         lease=config.worker.lease,
         max_attempt=config.worker.max_attempt,
         drain=config.worker.drain,
+        keeping=make_keeping(config.retention),
     )
     return Worker(store, open_blobs(config), agents, settings, root=root)
 

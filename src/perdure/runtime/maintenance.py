@@ -1,4 +1,5 @@
-"""What one worker of all does for all: timers, and the runs of workers whose lease ran out.
+"""What one worker of all does for all: timers, the runs of workers whose lease ran out, and
+deleting what is kept no longer (``housekeeping``).
 
 Every worker tries to lead; one does, and another takes over when it falls silent. Timers are
 slept for, not polled: the store says when the next one is due and tells of earlier ones.
@@ -11,6 +12,7 @@ import logging
 from datetime import timedelta
 
 from perdure.errors import StoreUnavailable
+from perdure.runtime.housekeeping import Housekeeping
 from perdure.store.base import Store
 
 log = logging.getLogger("perdure.maintenance")
@@ -25,7 +27,8 @@ LOOK_EVERY = 5  # rounds between two looks at timers none of which was due: a hi
 class Maintenance:
     """The maintenance loop of one worker."""
 
-    def __init__(self, store: Store, worker: str) -> None:
+    def __init__(self, store: Store, worker: str, housekeeping: Housekeeping | None = None) -> None:
+        self._housekeeping = housekeeping
         self._store = store
         self._worker = worker
         self._told = asyncio.Event()
@@ -36,6 +39,9 @@ class Maintenance:
 
     async def run(self) -> None:
         undo = self._store.listen("timers", lambda _: self._told.set())
+        deleting: asyncio.Task[None] | None = None
+        if self._housekeeping is not None:
+            deleting = asyncio.create_task(self._housekeeping.run(lambda: self.leading))
         try:
             while True:
                 pause = RENEW
@@ -54,6 +60,9 @@ class Maintenance:
                     pass
         finally:
             undo()
+            if deleting is not None:
+                deleting.cancel()
+                await asyncio.gather(deleting, return_exceptions=True)
 
     async def round(self, *, told: bool = True) -> timedelta:
         """One look at what is due. ``told``: of an earlier timer than was known. Returns how long

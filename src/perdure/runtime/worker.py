@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import uuid4
 
@@ -23,11 +23,13 @@ from perdure.runtime.agent import Agent
 from perdure.runtime.attempt import Attempt
 from perdure.runtime.closing import Ending
 from perdure.runtime.execution import Ended, execute
+from perdure.runtime.housekeeping import Housekeeping
 from perdure.runtime.maintenance import Maintenance
 from perdure.runtime.recorder import RETRY_DELAYS
 from perdure.runtime.runtime import Runtime
 from perdure.store.base import Membership, Store
 from perdure.store.blobs import Blobs
+from perdure.store.retention import Keeping
 from perdure.store.rows import AgentInfo, Lease, WorkerInfo
 
 log = logging.getLogger("perdure.worker")
@@ -40,13 +42,14 @@ POLL = timedelta(seconds=15)  # claims are told; this only covers a lost wake-up
 class WorkerSettings:
     """``concurrency``: attempts at a time. ``lease``: how long a silent worker keeps its runs.
     ``max_attempt``: an attempt parks between two effects when it is this old (C6). ``drain``: how
-    long SIGTERM lets effects in flight take."""
+    long SIGTERM lets effects in flight take. ``keeping``: what the leader deletes in time."""
 
     concurrency: int = 100
     lease: timedelta = timedelta(seconds=10)
     grace: timedelta = timedelta(seconds=0.3)
     max_attempt: timedelta | None = None
     drain: timedelta = timedelta(seconds=30)
+    keeping: Keeping = field(default_factory=Keeping)
 
 
 class Worker:
@@ -82,7 +85,9 @@ class Worker:
         self._more = False
         self._reserved = False
         self._membership: Membership | None = None
-        self._maintenance = Maintenance(store, self.id)
+        self._maintenance = Maintenance(
+            store, self.id, Housekeeping(store, blobs, self.settings.keeping)
+        )
         self._loops: list[asyncio.Task[None]] = []
         self._undo: list[Callable[[], None]] = []
 

@@ -265,9 +265,10 @@ class Store(ABC):
         those that begin a family and ended before ``before``."""
 
     @abstractmethod
-    async def forget(self, families: Sequence[Doomed]) -> int:
+    async def forget(self, families: Sequence[Doomed], *, dry: bool = False) -> int:
         """Delete families that are final, old enough and not held by an idempotency key (X3);
-        returns how many runs that are. They are gone at once; what they had, a ``clear`` later."""
+        returns how many runs that are. They are gone at once; what they had, a ``clear`` later.
+        ``dry``: only count them."""
 
     @abstractmethod
     async def clear(self, limit: int = 1000) -> Cleared:

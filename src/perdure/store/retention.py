@@ -13,8 +13,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from perdure.core.run import RunState
+from perdure.config import RetentionConfig
+from perdure.core.run import FINAL, RunState
+from perdure.errors import ConfigError
 
+SHORTEST_GRACE = timedelta(hours=1)  # of blobs that nothing refers to
 Ages = Mapping[RunState, timedelta | None]
 
 
@@ -53,6 +56,21 @@ class Keeping:
         """Whether anything is ever deleted."""
         ages = (self.retention.shortest, self.generations, self.blobs)
         return any(age is not None for age in ages)
+
+
+def make_keeping(config: RetentionConfig) -> Keeping:
+    """What the settings say. Raises ConfigError for blobs that would go too soon."""
+    if config.blobs is not None and config.blobs < SHORTEST_GRACE:
+        raise ConfigError(
+            f"retention.blobs is {config.blobs}; the shortest is {SHORTEST_GRACE}.",
+            hint="A value is written some time before what refers to it.",
+        )
+    general = {state: getattr(config, state.value) for state in FINAL}
+    own = {
+        agent: {RunState(state): age for state, age in ages.items()}
+        for agent, ages in config.agents.items()
+    }
+    return Keeping(Retention(general, own), config.generations, config.blobs)
 
 
 class OldRun(NamedTuple):

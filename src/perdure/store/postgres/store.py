@@ -223,8 +223,8 @@ class PostgresStore(Store):
     async def old_runs(self, after: int, before: datetime, limit: int = 1000) -> OldPage:
         return await retention.old_runs(self._pool, after, before, limit)
 
-    async def forget(self, families: Sequence[Doomed]) -> int:
-        return await retention.forget(self._pool, families)
+    async def forget(self, families: Sequence[Doomed], *, dry: bool = False) -> int:
+        return await retention.forget(self._pool, families, dry)
 
     async def clear(self, limit: int = 1000) -> Cleared:
         return await retention.clear(self._pool, limit)

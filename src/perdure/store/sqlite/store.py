@@ -263,7 +263,10 @@ class SqliteStore(Store):
         at = from_time(before)
         return await self._readers.read(lambda link: retention.old_runs(link, after, at, limit))
 
-    async def forget(self, families: Sequence[Doomed]) -> int:
+    async def forget(self, families: Sequence[Doomed], *, dry: bool = False) -> int:
+        if dry:
+            at = self._clock()
+            return await self._readers.read(lambda link: retention.may_go(link, families, at))
         return await self._writer.write(lambda tx: retention.forget(tx, families))
 
     async def clear(self, limit: int = 1000) -> Cleared:

@@ -3,8 +3,9 @@
 -- a journal.
 
 -- The first runs of families that may go: all of them ended before the time given for it, and
--- their idempotency keys' windows are over. Returns how many runs go.
-create function perdure.forget(ids uuid[], ended_before timestamptz[]) returns int
+-- their idempotency keys' windows are over. Returns how many runs go; `dry`: would go.
+create function perdure.forget(ids uuid[], ended_before timestamptz[], dry boolean)
+returns int
 language plpgsql
 set plan_cache_mode to force_generic_plan set enable_seqscan to off set jit to off
 as $$
@@ -14,7 +15,9 @@ declare
 begin
   for i in 1 .. cardinality(ids) loop
     -- A final run gets no more children, so what is found here is all.
-    perform from perdure.runs r where r.id = ids[i] for update;
+    if not dry then
+      perform from perdure.runs r where r.id = ids[i] for update;
+    end if;
     with recursive below (id) as (
       select r.id from perdure.runs r where r.id = ids[i]
       union all select r.id from below b join perdure.runs r on r.parent = b.id
@@ -27,10 +30,11 @@ begin
       select from perdure.idempotency d where d.run = any (family)
         and (d.expires_at is null or d.expires_at > perdure.clock())
     );
+    gone := gone + cardinality(family);
+    continue when dry;
     insert into perdure.leftovers (run) select f from unnest(family) f on conflict do nothing;
     -- Now it cannot be redriven any more, and those below it are for nobody.
     delete from perdure.runs r where r.id = ids[i];
-    gone := gone + cardinality(family);
   end loop;
   return gone;
 end $$;

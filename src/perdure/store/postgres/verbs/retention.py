@@ -32,13 +32,14 @@ async def old_runs(database: Database, after: int, before: datetime, limit: int)
     return OldPage(runs, None if over else rows[-1]["n"])
 
 
-async def forget(database: Database, families: Sequence[Doomed]) -> int:
+async def forget(database: Database, families: Sequence[Doomed], dry: bool) -> int:
     """See ``Store.forget``."""
     return int(
         await database.value(
-            "select perdure.forget($1, $2)",
+            "select perdure.forget($1, $2, $3)",
             [to_uuid(family.id) for family in families],
             [family.ended_before for family in families],
+            dry,
         )
     )
 

@@ -51,6 +51,15 @@ SELECT count(*), min(r.finished_at IS NOT NULL AND r.finished_at <= ? AND NOT EX
 """
 
 
+def may_go(link: sqlite3.Connection, families: Sequence[Doomed], now: int) -> int:
+    """How many runs ``forget`` would delete."""
+    rows = [
+        link.execute(_MAY_GO, (family.id, from_time(family.ended_before), now)).fetchone()
+        for family in families
+    ]
+    return sum(count for count, may_go in rows if may_go)
+
+
 def forget(tx: Transaction, families: Sequence[Doomed]) -> int:
     """See ``Store.forget``."""
     gone = 0
