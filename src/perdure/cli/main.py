@@ -18,6 +18,7 @@ from perdure.cli.lazy import Entry, LazyGroup
 from perdure.errors import PerdureError
 
 COMMANDS = {
+    "init": Entry("perdure.cli.init", "A new project: an agent, its test, settings."),
     "dev": Entry("perdure.cli.dev", "Server and worker in one process, for development."),
     "run": Entry("perdure.cli.run", "Run an agent here and show how it goes."),
     "serve": Entry("perdure.cli.serve", "The HTTP server, with a worker in it or without."),

@@ -24,9 +24,34 @@ from perdure.runtime.handle import AgentHandle
 
 # (top package, class) in an object's class hierarchy: what tells a framework's agent object from
 # everything else of that framework, without importing it.
-_AGENT_CLASSES = frozenset({("langgraph", "PregelProtocol"), ("langgraph", "Pregel")})
-# What an agent may import that an extra of perdure brings along.
-_EXTRAS = {"langgraph": "langgraph", "langchain_core": "langgraph"}
+_AGENT_CLASSES = frozenset(
+    {
+        ("agent_framework", "BaseAgent"),
+        ("agent_framework", "Workflow"),
+        ("agents", "AgentBase"),
+        ("google", "BaseAgent"),
+        ("langgraph", "Pregel"),
+        ("langgraph", "PregelProtocol"),
+        ("perdure", "Configured"),  # a framework's agent with options
+        ("pydantic_ai", "AbstractAgent"),
+    }
+)
+# What an agent may import, and what brings it.
+_INSTALL = {
+    "agent_framework": "agent-framework-core agent-framework-openai",
+    "agents": "openai-agents",
+    "anthropic": "anthropic",
+    "google.adk": "google-adk",
+    "google.genai": "google-genai",
+    "langchain": "langchain",
+    "langchain_anthropic": "langchain-anthropic",
+    "langchain_core": "'perdure[langgraph]'",
+    "langchain_openai": "langchain-openai",
+    "langgraph": "'perdure[langgraph]'",
+    "mcp": "mcp",
+    "openai": "openai",
+    "pydantic_ai": "pydantic-ai-slim",
+}
 FRAMES = 3  # of the user's own code that an import error shows
 
 
@@ -164,10 +189,11 @@ def _broken(place: str, error: BaseException) -> TargetError:
     text = "".join([*tail, *told]).rstrip()
     hint = "Correct the file; nothing was started."
     if isinstance(error, ModuleNotFoundError):
-        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        name = error.name or ""
+        known = _INSTALL.get(name.partition(".")[0]) or _INSTALL.get(".".join(name.split(".")[:2]))
         hint = (
-            f"pip install 'perdure[{extra}]'"
-            if extra
+            f"pip install {known}"
+            if known
             else f"Install what {error.name!r} comes from into the environment of this perdure: "
             f"{sys.executable}"
         )
@@ -208,6 +234,8 @@ def _only_agent(module: ModuleType, place: str) -> str:
         [name for name, value in members.items() if _is_framework_agent(value)],
         [name for name, value in members.items() if _is_own_function(module, value)],
     ):
+        # An object may have two names.
+        kind = list({id(members[name]): name for name in reversed(kind)}.values())[::-1]
         if len(kind) == 1:
             return kind[0]
         if kind:

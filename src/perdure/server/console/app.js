@@ -445,7 +445,7 @@ class Tree {
     effect.value.replaceChildren(
       h("p", { class: "soft" }, facts.map(([name, v]) => `${name} ${v}`).join(" · ")),
       "value" in data ? h("pre", {}, shown(data.value))
-        : "value_size" in data || "value_blob" in data ? h("p", { class: "soft" }, `The value is too large to be shown here (${data.value_size ?? "in the blob store"} bytes).`) : "",
+        : "value_size" in data || "value_blob" in data ? h("p", { class: "soft" }, `The value is too large to be shown here (${data.value_size ? `${data.value_size} bytes` : "it is in the blob store"}).`) : "",
     );
   }
 
