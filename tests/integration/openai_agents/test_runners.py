@@ -260,7 +260,7 @@ async def test_guardrails_run_beside_the_model_and_keep_their_places(
     await ground.begin(app)
     assert await ground.result(run) == "good day"
     assert not provider.counts().repeated
-    assert await ground.warnings(run) == ["rerun"]
+    assert set(await ground.warnings(run)) <= {"rerun"}
     models = [e for e in await ground.store.journal(run) if e.kind == Kind.MODEL]
     assert [e.name for e in models if "guardrail.homework" in e.branch] == ["openai/gpt-5-mini"]
     assert [e.name for e in models if "guardrail.polite" in e.branch] == ["openai/gpt-5-mini"]

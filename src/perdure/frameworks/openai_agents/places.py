@@ -1,8 +1,9 @@
 """Where code of the Agents SDK stands, as names that are the same in every attempt (rule K3).
 
-The SDK runs tools, guardrails and streamed runs in tasks of their own. Told apart by who comes
-first they could change places, so each enters a branch with a name: a tool call its id, a guardrail
-its name, a streamed run its number.
+The SDK runs tools, guardrails, first turns and streamed runs in tasks of their own, and others when it
+goes on after an approval. Told apart by who comes first they could change places, so each enters a
+branch with a name that begins where its run began: a tool call its id, a guardrail its name, a
+streamed or synchronous run its number.
 """
 
 from __future__ import annotations
@@ -21,13 +22,16 @@ from perdure.runtime.place import Place
 # The tool calls around the calling code, outermost first: ids that are in the journal too.
 calls: ContextVar[tuple[str, ...]] = ContextVar("perdure_openai_agents_calls", default=())
 
-_streamed: WeakKeyDictionary[Place, int] = WeakKeyDictionary()
+# The path of the branch in which the run of the calling code began.
+_base: ContextVar[str | None] = ContextVar("perdure_openai_agents_base", default=None)
+
+_rounds: WeakKeyDictionary[Place, int] = WeakKeyDictionary()
 
 
 @contextmanager
 def within(name: str) -> Iterator[None]:
-    """The code inside is the branch ``name`` of the calling code's. Where another framework names
-    the branches, its names stand."""
+    """The code inside is the branch ``name`` of the run that it belongs to. Where another framework
+    names the branches, its names stand."""
     place = cast("Place | None", current_boundary.get())
     if place is None:
         yield
@@ -40,7 +44,10 @@ def within(name: str) -> Iterator[None]:
     if namer is not None:
         yield
         return
-    named = place.attempt.named_place(child(place.path, _quoted(name)), place)
+    base = _base.get()
+    path = child(place.path if base is None else base, _quoted(name))
+    named = place.attempt.named_place(path, place)
+    named.owner = None  # whichever task comes now: a call is made again after an approval
     token = current_boundary.set(named)
     try:
         yield
@@ -49,17 +56,31 @@ def within(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def streamed() -> Iterator[None]:
-    """A streamed run, which the SDK gives a task of its own, is a round at its place: the second
-    begins when the first is over (see ``core.branch``)."""
+def run_of(form: str | None, *, resumed: bool) -> Iterator[None]:
+    """The code inside is a run of the SDK's. One that it gives a task of its own (``form`` says how)
+    is a round at the caller's place: the second begins when the first is over (see ``core.branch``).
+    One that is ``resumed`` after an approval goes on with the last round, so that the calls it makes
+    again have the names they had."""
     place = cast("Place | None", current_boundary.get())
     if place is None:
         yield
         return
-    number = _streamed.get(place, 0)
-    _streamed[place] = number + 1
-    with within(f"streamed#{number}"):
-        yield
+    place = place.here()
+    token = _base.set(None)
+    try:
+        if form is None:
+            _base.set(place.path)
+            yield
+            return
+        number = _rounds.get(place, -1)
+        if not resumed or number < 0:
+            number += 1
+        _rounds[place] = number
+        with within(f"{form}#{number}"):
+            _base.set(cast("Place", current_boundary.get()).path)
+            yield
+    finally:
+        _base.reset(token)
 
 
 def _quoted(name: str) -> str:

@@ -12,11 +12,12 @@ import threading
 import warnings
 from typing import Any
 
+from agents import RunState
 from agents.run import AgentRunner
 
 from perdure.core.ports import current_boundary
 from perdure.frameworks.openai_agents.events import Told
-from perdure.frameworks.openai_agents.places import streamed
+from perdure.frameworks.openai_agents.places import run_of
 from perdure.frameworks.openai_agents.sessions import recorded
 
 
@@ -28,19 +29,21 @@ class RecordedRunner(AgentRunner):
 
     async def run(self, starting_agent: Any, input: Any, **kwargs: Any) -> Any:
         """As the SDK's."""
-        return await self.real.run(starting_agent, input, **_inside(kwargs))
+        with run_of(None, resumed=isinstance(input, RunState)):
+            return await self.real.run(starting_agent, input, **_inside(kwargs))
 
     def run_sync(self, starting_agent: Any, input: Any, **kwargs: Any) -> Any:
         """As the SDK's."""
         try:
-            return self.real.run_sync(starting_agent, input, **_inside(kwargs))
+            with run_of("sync", resumed=isinstance(input, RunState)):
+                return self.real.run_sync(starting_agent, input, **_inside(kwargs))
         finally:
             if current_boundary.get() is not None:
                 _close_with_thread()
 
     def run_streamed(self, starting_agent: Any, input: Any, **kwargs: Any) -> Any:
         """As the SDK's."""
-        with streamed():
+        with run_of("streamed", resumed=isinstance(input, RunState)):
             return self.real.run_streamed(starting_agent, input, **_inside(kwargs))
 
 
