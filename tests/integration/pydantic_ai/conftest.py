@@ -3,6 +3,7 @@ addresses, a real store; workers that are stopped and started over it."""
 
 from __future__ import annotations
 
+from perdure.testing.simulator import Brain, Call, Reply, script
 from tests.integration.stage import ground, provide, tally
 
 __all__ = ["ground", "provide", "tally"]
@@ -14,3 +15,14 @@ MODELS = {
     "responses": "openai-responses:gpt-5-mini",
 }
 CLAUDE = MODELS["anthropic"]
+
+
+def noting(seen: list[Call], *replies: Reply | str) -> Brain:
+    """Answers by turn, and notes what it is asked."""
+    scripted = script(replies)
+
+    def brain(call: Call) -> Reply:
+        seen.append(call)
+        return scripted(call)
+
+    return brain
