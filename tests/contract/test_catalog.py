@@ -73,8 +73,9 @@ async def test_runs_are_found_by_their_trace(store: Store) -> None:
 async def test_a_run_is_found_by_its_idempotency_key(store: Store) -> None:
     mine = await add(store, agent="x", idempotency=Idempotency("k", b"1"))
     theirs = await add(store, agent="x", tenant="t", idempotency=Idempotency("k", b"1"))
-    await add(store, agent="y", idempotency=Idempotency("k", b"1"))
-    assert await found(store, agent="x", idempotency_key="k") == [mine]
+    other = await add(store, agent="y", idempotency=Idempotency("k", b"1"))
+    assert await found(store, idempotency_key="k") == [other, theirs, mine]
+    assert await found(store, agent="x", idempotency_key="k") == [theirs, mine]
     assert await found(store, agent="x", tenant="t", idempotency_key="k") == [theirs]
     assert await found(store, agent="x", idempotency_key="other") == []
 

@@ -25,6 +25,7 @@ from perdure.store.rows import Idempotency, NewRun
 MAX_LABELS = 32
 MAX_LABEL = 256  # characters of a label's name or value
 MAX_KEY = 255  # characters of an Idempotency-Key
+KEY_PATTERN = r"""^("([ !#-\[\]-~]|\\["\\])+"|[!#-~]([ !#-~]*[!#-~])?)$"""
 MAX_PRIORITY = 32767
 YEAR = 366 * 86400.0
 
@@ -118,11 +119,11 @@ def idempotency_key(header: str | None) -> str | None:
     if header is None:
         return None
     key = header.strip()
-    if len(key) >= 2 and key[0] == key[-1] == '"':
-        key = re.sub(r"\\(.)", r"\1", key[1:-1])
-    if not 1 <= len(key) <= MAX_KEY:
-        raise InvalidInput(f"Idempotency-Key has 1 to {MAX_KEY} characters, not {len(key)}.")
-    return key
+    if len(key) > MAX_KEY or not re.fullmatch(KEY_PATTERN, key):
+        raise InvalidInput(
+            f"Idempotency-Key is 1 to {MAX_KEY} ASCII characters, or a quoted string of them."
+        )
+    return re.sub(r"\\(.)", r"\1", key[1:-1]) if key[0] == '"' else key
 
 
 def _labels(value: Any) -> dict[str, str]:
@@ -148,6 +149,8 @@ def _labels(value: Any) -> dict[str, str]:
 def _priority(value: Any) -> int | None:
     if value is None:
         return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # JSON has one kind of number
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) > MAX_PRIORITY:
         raise InvalidInput(
             f"priority is a whole number between -{MAX_PRIORITY} and {MAX_PRIORITY}.",

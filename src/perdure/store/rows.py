@@ -254,8 +254,7 @@ class LogEvent(NamedTuple):
 class Filter:
     """Which runs to list: newest first, ``limit`` of them, after the run id ``before`` (or after
     the place ``before_n``, which holds although that run was deleted). ``trace_id`` is 32 hex
-    digits; ``idempotency_key`` is one of ``agent``, which has to be given, and ``tenant``;
-    ``dismissed`` is for dead runs."""
+    digits; ``dismissed`` is for dead runs."""
 
     agent: str | None = None
     states: tuple[RunState, ...] = ()

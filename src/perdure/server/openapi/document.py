@@ -13,8 +13,8 @@ from perdure.server.openapi.operations import paths
 from perdure.server.openapi.schemas import SCHEMAS
 
 _ABOUT = """Runs of agents: started, watched, answered, cancelled. Errors are problem documents
-(RFC 9457); their `type` leads to what they mean. A server without API keys answers its own machine
-only."""
+(RFC 9457); their `type` leads to what they mean. A server without API keys needs none, and
+answers its own machine only."""
 
 
 @lru_cache
@@ -29,7 +29,7 @@ def document(base: str = "/") -> dict[str, Any]:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": base}],
-        "security": [{"bearer": []}, {"header": []}, {}],
+        "security": [{"bearer": []}, {"header": []}],
         "tags": [
             {"name": "runs", "description": "Starting and reading runs."},
             {"name": "changing", "description": "What is done to a run from outside."},

@@ -84,13 +84,16 @@ def _runs() -> dict[str, Any]:
     }
     done = _json("The run is final.", "Receipt", headers=located,
                  example={**_RECEIPT, "state": "succeeded", "result": "hello Ada"})  # fmt: skip
-    done["content"]["text/event-stream"] = {"schema": {"type": "string"}}
-    follow = ("getRun", "getEvents", "cancelRun")
+    done["content"]["text/event-stream"] = {"schema": ref("ServerSentEvent")}
+    follow = (
+        "getRun", "getEvents", "cancelRun", "sendSignal", "resolveRun", "redriveRun",
+        "redriveDeadLetter", "dismissDeadLetter",
+    )  # fmt: skip
     stream = {
         "200": {
             "description": "The log, until the run is final.",
             "content": {
-                "text/event-stream": {"schema": {"type": "string"}},
+                "text/event-stream": {"schema": ref("ServerSentEvent")},
                 "application/x-ndjson": {"schema": {"type": "string"}},
                 "application/jsonl": {"schema": {"type": "string"}},
             },
@@ -141,7 +144,7 @@ def _runs() -> dict[str, Any]:
 
 
 def _changing() -> dict[str, Any]:
-    payload = _body({"description": "The payload: any JSON."}, required=False,
+    payload = _body(ref("Json"), required=False,
                     example={"by": "ada"})  # fmt: skip
     return {
         "/api/runs/{id}/cancel": {

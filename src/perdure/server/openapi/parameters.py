@@ -8,7 +8,7 @@ from typing import Any
 from perdure.server.openapi.schemas import ID, NO_NUL, RUN_ID, TIME, TRACE, TRACE_ID, ref
 from perdure.server.routes.actions import MAX_NAME
 from perdure.server.routes.listing import MAX_LIMIT, MAX_TEXT
-from perdure.server.submission import MAX_KEY
+from perdure.server.submission import KEY_PATTERN, MAX_KEY
 from perdure.server.web.cursor import PATTERN
 
 Parameter = dict[str, Any]
@@ -45,7 +45,7 @@ SIGNAL = path(
 CODE = path("code", "not_found", {"type": "string", "minLength": 1}, "The error's code.")
 
 WAIT = query(
-    "wait", {"type": "number", "minimum": 0, "maximum": 86400},
+    "wait", {"type": "number", "minimum": 0},
     "Seconds to wait for the run's end; cut to the server's server.max_wait.", example=0,
 )  # fmt: skip
 PREFER = header(
@@ -53,9 +53,9 @@ PREFER = header(
     example="wait=1",
 )  # fmt: skip
 KEY = header(
-    "Idempotency-Key", {"type": "string", "minLength": 1, "maxLength": MAX_KEY,
-                        "pattern": "^[!#-~]+$"},
-    "The same request with the same key is done once.", example="order-7",
+    "Idempotency-Key",
+    {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": KEY_PATTERN},
+    "The same request with the same key is done once. Bare, or a quoted string.",
 )  # fmt: skip
 TRACEPARENT = header(
     "traceparent", {"type": "string"}, "The trace that the run belongs to (W3C trace context).",
@@ -112,7 +112,6 @@ LISTING = [
     ),
 ]  # fmt: skip
 OF_KEY = query(
-    "idempotency_key", {**_FILTER, "minLength": 1},
-    "The run that was started with this Idempotency-Key; agent has to be there as well.",
-    examples={"of an agent": {"summary": "beside agent=greet", "value": "order-7"}},
+    "idempotency_key", _FILTER,
+    "The run that was started with this Idempotency-Key.", example="order-7",
 )  # fmt: skip

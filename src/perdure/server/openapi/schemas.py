@@ -75,6 +75,16 @@ _SUMMARY: dict[str, Schema] = {
 }
 
 SCHEMAS: dict[str, Schema] = {
+    "Json": {
+        "description": "Any JSON; integers have 64 bits.",
+        "anyOf": [
+            {"type": ["null", "boolean", "string"]},
+            {"type": "integer", "minimum": -(2**63), "maximum": 2**64 - 1},
+            {"type": "number", "not": {"type": "integer"}},
+            {"type": "array", "items": ref("Json")},
+            {"type": "object", "additionalProperties": ref("Json")},
+        ],
+    },
     "State": {"type": "string", "enum": [state.value for state in RunState]},
     "Wait": {
         "type": "object",
@@ -97,7 +107,7 @@ SCHEMAS: dict[str, Schema] = {
     "Submission": {
         **closed(
             {
-                "input": {"description": "The agent's input: any JSON."},
+                "input": {**ref("Json"), "description": "The agent's input."},
                 "labels": {
                     "type": ["object", "null"],
                     "maxProperties": MAX_LABELS,
@@ -175,6 +185,18 @@ SCHEMAS: dict[str, Schema] = {
         "required": ["seq", "at", "type", "data"],
         "additionalProperties": False,
     },
+    "ServerSentEvent": {
+        "type": "object",
+        "properties": {
+            "id": {"type": "string", "description": "The event's seq."},
+            "event": {"type": "string", "description": "Its type."},
+            "data": {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": ref("Event"),
+            },
+        },
+    },
     "Agent": closed(
         {
             "name": TEXT,
@@ -197,7 +219,7 @@ SCHEMAS: dict[str, Schema] = {
                     "pattern": "^([0-9a-f]{2})+$",
                     "description": "Which effect, where several are open.",
                 },
-                "value": {"description": "What it returned; with done only."},
+                "value": {**ref("Json"), "description": "What it returned; with done only."},
             },
             ("answer",),
         ),

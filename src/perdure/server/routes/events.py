@@ -7,6 +7,7 @@ gets nothing twice; and they are read a page at a time, as fast as the client ta
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from time import monotonic
 
@@ -132,12 +133,11 @@ def _follows(request: Request) -> bool:
 
 def position(request: HTTPConnection) -> int:
     """The seq after which to begin. Raises InvalidInput."""
-    text = request.headers.get("last-event-id")
-    if text is None:
-        text = request.query_params.get("after", "0")
-    if not (text.isascii() and text.isdecimal()) or len(text) > 18:
-        raise InvalidInput(
-            f"{text[:40]!r} is no event's seq.",
-            hint="Last-Event-ID, or ?after=, is a whole number.",
-        )
-    return int(text)
+    given = [request.headers.get("last-event-id"), request.query_params.get("after")]
+    for text in given:
+        if text is not None and not re.fullmatch("[0-9]{1,18}", text):
+            raise InvalidInput(
+                f"{text[:40]!r} is no event's seq.",
+                hint="Last-Event-ID, or ?after=, is a whole number.",
+            )
+    return int(next((text for text in given if text is not None), 0))

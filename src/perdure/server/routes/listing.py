@@ -58,7 +58,7 @@ def read_filter(
     parameters: list[tuple[str, str]], known: frozenset[str] = FILTERS, base: Filter | None = None
 ) -> Filter:
     """``agent``, ``state`` (several, or with commas), ``tenant``, ``session``, ``parent``,
-    ``label=name:value`` (several), ``trace_id``, ``idempotency_key`` (beside ``agent``),
+    ``label=name:value`` (several), ``trace_id``, ``idempotency_key``,
     ``created_after``, ``created_before`` (RFC 3339), ``limit``, ``cursor``. Raises
     InvalidInput."""
     single: dict[str, str] = {}
@@ -85,10 +85,6 @@ def read_filter(
             raise InvalidInput(f"{name} is there twice.", parameter=name)
         else:
             single[name] = value
-    if "idempotency_key" in single and "agent" not in single:
-        raise InvalidInput(
-            "idempotency_key is one of an agent: say which.", parameter="idempotency_key"
-        )
     base = base or Filter()
     return replace(
         base,

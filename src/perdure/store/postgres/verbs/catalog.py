@@ -63,9 +63,8 @@ async def find(database: Database, filter: Filter) -> list[Run]:
         add("(substr(trace, 4, 32) = {0} or (trace is null and id::text = {1}))",
             filter.trace_id, run_of(filter.trace_id))  # fmt: skip
     if filter.idempotency_key is not None:
-        add("id in (select i.run from perdure.idempotency i"
-            " where i.tenant = {0} and i.agent = {1} and i.key = {2})",
-            filter.tenant or "", filter.agent or "", filter.idempotency_key)  # fmt: skip
+        add("id in (select i.run from perdure.idempotency i where i.key = {})",
+            filter.idempotency_key)  # fmt: skip
     if filter.dismissed is not None:
         where.append(f"dismissed_at is {'not null' if filter.dismissed else 'null'}")
     if filter.before_n is not None:
