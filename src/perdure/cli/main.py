@@ -26,6 +26,7 @@ COMMANDS = {
     "runs": Entry("perdure.cli.runs", "List, show, follow, answer and export runs."),
     "signal": Entry("perdure.cli.signal", "Send a signal to a run."),
     "replay": Entry("perdure.cli.replay", "Run an agent again on a journal, offline."),
+    "check": Entry("perdure.cli.check", "Which unfinished runs this code would break."),
     "keys": Entry("perdure.cli.keys", "API keys of the HTTP server."),
     "db": Entry("perdure.cli.db", "The database's schema."),
     "config": Entry("perdure.cli.config", "The settings and where they come from."),

@@ -18,13 +18,24 @@ if TYPE_CHECKING:
 @click.command("replay")
 @click.argument("run", metavar="FILE|RUN")
 @click.argument("target", metavar="TARGET")
-@click.option("--pdb", "debug", is_flag=True, help="Stop at the first line, and where it raises.")
+@click.option(
+    "--pdb",
+    "debug",
+    is_flag=True,
+    help="Stop at the first line, at what the journal does not answer, and where it raises.",
+)
+@click.option(
+    "--break-at",
+    metavar="EFFECT",
+    help="With pdb, stop at this effect: NAME, KIND:NAME, NAME#2 for the second, or its key.",
+)
 @options.as_json
 @options.settings
 def command(
     run: str,
     target: str,
     debug: bool,
+    break_at: str | None,
     json_: bool,
     store: str | None,
     config_file: Path | None,
@@ -33,6 +44,10 @@ def command(
 
     Every effect is answered as it was recorded: no calls, no cost. FILE is what perdure runs export
     wrote; a RUN is read from the store. Sockets and subprocesses are blocked meanwhile.
+
+    With --pdb a plain function is stopped at its first line; --break-at stops at an effect instead,
+    in any framework. Both stop at the first effect that the journal does not answer, and where the
+    agent raises. In pdb, n steps over an effect, c goes on, q ends.
 
     The result goes to stdout. The exit code is 0 where the code does what is recorded, and 1 where
     it does something else. A run that has not ended is replayed to the end of its journal. --json
@@ -45,6 +60,7 @@ def command(
 
     from perdure.cli import outcome, process
     from perdure.cli.agents import load_agents
+    from perdure.cli.offline.debugger import Debugger
     from perdure.cli.offline.replay import choose, replay
     from perdure.cli.terminal import output
     from perdure.cli.terminal.replay import answered, conclusion
@@ -55,14 +71,20 @@ def command(
     found = _export(run, config)
     agent = choose(load_agents([target], config), found, target)
 
+    debugger = None
+    if debug or break_at is not None:
+        debugger = Debugger(found.run.id, break_at, output.note)
+
     async def main() -> Report:
-        return await replay(found, agent, config, on_answer=answered, debug=debug)
+        return await replay(found, agent, config, on_answer=answered, debug=debugger)
 
     try:
-        with nullcontext() if debug else output.agents_print_to_stderr():
+        with output.agents_print_to_stderr() if debugger is None else nullcontext():
             report = asyncio.run(main())
     except bdb.BdbQuit:
         raise click.Abort from None
+    if debugger is not None and break_at is not None and not debugger.met:
+        output.note(f"The agent did not ask for {break_at!r}: perdure runs show names its effects.")
     if json_:
         output.document(report.to_dict())
     else:

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import sys
 import threading
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NamedTuple
 
+from perdure.core.ports import current_boundary
 from perdure.errors import BoundaryError
 
 _BLOCKED = frozenset(
@@ -29,11 +30,19 @@ class Contact(BoundaryError):
     code = "offline_contact"
 
 
+class Reached(NamedTuple):
+    """What was tried, and by which run's code; None where that cannot be told (a thread that
+    lost its context)."""
+
+    what: str
+    run_id: str | None
+
+
 class _Blockade:
     """Hooks cannot be taken out again, so one stays and is switched."""
 
     def __init__(self) -> None:
-        self.contacts: list[str] | None = None
+        self.contacts: list[Reached] | None = None
         self._hooked = False
 
     def hook(self) -> None:
@@ -45,7 +54,8 @@ class _Blockade:
         if self.contacts is None or event not in _BLOCKED or _is_ours(event, args):
             return
         what = f"{event}({_what(event, args)}) at {where()}"
-        self.contacts.append(what)
+        run = current_boundary.get()
+        self.contacts.append(Reached(what, None if run is None else run.run_id))
         raise Contact(
             f"Agent code called {what}, outside any effect.",
             hint="A replay calls nothing. What touches the outside belongs into a step or tool.",
@@ -56,10 +66,10 @@ _blockade = _Blockade()
 
 
 @contextmanager
-def blockade() -> Iterator[list[str]]:
+def blockade() -> Iterator[list[Reached]]:
     """Within it such calls raise Contact, in every thread; yields what was tried."""
     _blockade.hook()
-    contacts: list[str] = []
+    contacts: list[Reached] = []
     _blockade.contacts = contacts
     try:
         yield contacts
@@ -70,20 +80,35 @@ def blockade() -> Iterator[list[str]]:
 def where(thread: str | None = None) -> str:
     """The innermost line that is neither Perdure's nor a library's, of the calling code or of the
     thread of this name."""
-    frame = None
-    for other in threading.enumerate() if thread is not None else ():
-        if other.name == thread and other.ident is not None:
-            frame = sys._current_frames().get(other.ident)
-    if frame is None and thread is not None:
-        return "a thread of the agent"
-    for place in reversed(traceback.extract_stack(frame)):
-        own = place.filename.startswith((_PACKAGE, "<frozen", sys.base_prefix))
-        if not own and "site-packages" not in Path(place.filename).parts:
-            return f"{_short(place.filename)}:{place.lineno}"
-    return "a library"
+    frame = agent_frame(thread)
+    if frame is not None:
+        return f"{short(frame.f_code.co_filename)}:{frame.f_lineno}"
+    return "a library" if thread is None else "a thread of the agent"
 
 
-def _short(filename: str) -> str:
+def agent_frame(thread: str | None = None) -> FrameType | None:
+    """The frame of that line; None where there is none."""
+    frame: FrameType | None = sys._getframe()
+    if thread is not None:
+        frame = None
+        for other in threading.enumerate():
+            if other.name == thread and other.ident is not None:
+                frame = sys._current_frames().get(other.ident)
+    while frame is not None:
+        if is_agents(frame.f_code.co_filename):
+            return frame
+        frame = frame.f_back
+    return None
+
+
+def is_agents(filename: str) -> bool:
+    """Whether a file is neither Perdure's, nor Python's, nor a library's."""
+    own = filename.startswith((_PACKAGE, "<frozen", sys.base_prefix))
+    return not own and "site-packages" not in Path(filename).parts
+
+
+def short(filename: str) -> str:
+    """As seen from the current folder."""
     try:
         return str(Path(filename).relative_to(Path.cwd()))
     except ValueError:
@@ -92,9 +117,17 @@ def _short(filename: str) -> str:
 
 def _is_ours(event: str, args: tuple[Any, ...]) -> bool:
     """The embedded store's processes wake each other through a Unix socket."""
-    if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
-        return isinstance(args[-1], str | bytes)
-    return False
+    if event not in ("socket.connect", "socket.sendto", "socket.sendmsg"):
+        return False
+    if not isinstance(args[-1], str | bytes):
+        return False
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        filename = frame.f_code.co_filename
+        if not filename.startswith(("<frozen", sys.base_prefix)) and filename != __file__:
+            return filename.startswith(_PACKAGE)
+        frame = frame.f_back
+    return True  # the event loop's own
 
 
 def _what(event: str, args: tuple[Any, ...]) -> str:

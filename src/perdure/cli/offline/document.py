@@ -13,8 +13,8 @@ is in the blob store, else ``{"base64": …}``: replay needs the very bytes. Key
 
 from __future__ import annotations
 
+import asyncio
 from base64 import b64decode, b64encode
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -50,12 +50,14 @@ class Export:
     children: list[str] = field(default_factory=list)
 
 
-async def gather(store: Store, blobs: Blobs, run_id: str) -> Export:
-    """Read it all. Raises NotFound, StoreUnavailable."""
+async def gather(store: Store, blobs: Blobs, run_id: str, *, requests: bool = True) -> Export:
+    """Read it all; without ``requests`` only what a replay needs. Raises NotFound,
+    StoreUnavailable."""
     run = await store.get(run_id)
     log = await whole_log(store, run_id)
-    requests: dict[bytes, tuple[bytes, bytes]] = {}
-    for tip in dict.fromkeys(event.request for event in log if event.request):
+    chains: dict[bytes, tuple[bytes, bytes]] = {}
+    tips = dict.fromkeys(event.request for event in log if event.request) if requests else {}
+    for tip in tips:
         try:
             bodies = await store.get_messages(run_id, tip)
         except NotFound:
@@ -63,13 +65,14 @@ async def gather(store: Store, blobs: Blobs, run_id: str) -> Export:
         parent = b""
         for body in bodies:
             name = node(parent, body)
-            requests[name] = (parent, body)
+            chains[name] = (parent, body)
             parent = name
     payloads = [run.input, run.result, *(event.value for event in log)]
-    found = {p[1:].decode(): blobs.get(p) for p in payloads if p is not None and p[:1] == BLOB}
-    children = await store.find(Filter(parent=run_id, limit=CHILDREN))
+    references = {p for p in payloads if p is not None and p[:1] == BLOB}
+    found = {p[1:].decode(): await asyncio.to_thread(blobs.get, p) for p in references}
+    children = await store.find(Filter(parent=run_id, limit=CHILDREN)) if requests else []
     return Export(
-        run, log, await store.signals(run_id), requests, found, [child.id for child in children]
+        run, log, await store.signals(run_id), chains, found, [child.id for child in children]
     )
 
 
@@ -189,18 +192,13 @@ def _read_event(document: dict[str, Any]) -> LogEvent:
 
 
 def _run(document: dict[str, Any]) -> Run:
-    fields = dict(document)
+    # Members that are made of others (``trace_id``) or that newer versions add are left out.
+    fields = {name: value for name, value in document.items() if name in Run.__dataclass_fields__}
     for name in ("created_at", "started_at", "finished_at", "ready_at", "wake_at", "deadline_at"):
         fields[name] = None if fields[name] is None else _time(fields[name])
     fields["state"] = RunState(fields["state"])
     fields["input"], fields["result"] = _bytes(fields["input"]), _bytes(fields["result"])
-    for name in ("input_encoding", "result_encoding"):
-        fields.pop(name, None)
-    return Run(**{**dict.fromkeys(_run_fields()), "alone": False, **fields})
-
-
-def _run_fields() -> Iterable[str]:
-    return Run.__dataclass_fields__
+    return Run(**{**dict.fromkeys(Run.__dataclass_fields__), "alone": False, **fields})
 
 
 def _time(text: str) -> datetime:

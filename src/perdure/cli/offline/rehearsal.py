@@ -26,23 +26,33 @@ from perdure.runtime.ticket import Live
 from perdure.store.rows import Lease
 
 QUIET = 0.3  # seconds without any request, after which everyone is taken to have stopped
+# A request, before it is answered: its kind, name and key, and whether it came from a thread.
+OnRequest = Callable[[str, str, bytes, bool], None]
 
 
 class Stop:
     """Where the replay left the journal."""
 
-    def __init__(self, kind: str, name: str, under_way: bool, at: str) -> None:
+    def __init__(
+        self, kind: str, name: str, under_way: bool, at: str, instead: Entry | None = None
+    ) -> None:
         self.kind = kind
         self.name = name
         self.under_way = under_way  # its intent is recorded, its end is not
         self.at = at
+        self.instead = instead  # what is recorded at this place, where a run would have to ask
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name!r} at {self.at}"
 
 
 class Rehearsal(Attempt):
-    """``on_answer(entry, reused)`` is called for each effect that the journal answers."""
+    """``on_answer(entry, reused)`` is called for each effect that the journal answers.
+
+    ``faithful``: as the run's last attempt went, its failures included; else as its next attempt
+    would begin (F1). ``on_request`` and ``on_stop`` are a debugger's. ``patience``: how many
+    stretches of QUIET in a row are silence; other rehearsals beside this one may keep it waiting.
+    """
 
     def __init__(
         self,
@@ -51,25 +61,36 @@ class Rehearsal(Attempt):
         runtime: Runtime,
         *,
         on_answer: Callable[[Entry, bool], None],
+        on_request: OnRequest | None = None,
+        on_stop: Callable[[Stop, bool], None] | None = None,
+        faithful: bool = True,
+        patience: int = 1,
     ) -> None:
         super().__init__(lease, agent, runtime)
         self.pen = Dry(lease, runtime, self.closing)
         self.stops: list[Stop] = []
         self._on_answer = on_answer
+        self._asked = on_request
+        self._on_stop = on_stop
+        self._faithful = faithful
+        self._patience = patience
         self._stopped: list[tuple[asyncio.Future[None], bool]] = []
         self._quiet_watch: asyncio.Task[None] | None = None
 
     async def load(self) -> None:
         await super().load()
         entries = await self.runtime.store.journal(self.run_id)
-        self.journal = Journal(entries, changed=self.policy.changed, faithful=True)
+        self.journal = Journal(entries, changed=self.policy.changed, faithful=self._faithful)
         self.replaying = len(self.journal) > 0
 
     async def _recorded(
         self, place: Place, match: Match, kind: str, name: str, foreign: bool
     ) -> Ticket | None:
         if match.verdict is Verdict.DIVERGED:
-            await self._stop(kind, name, under_way=False, foreign=foreign)
+            await self._stop(kind, name, foreign=foreign, instead=match.entry)
+        asked = self._asked if match.verdict is not Verdict.INTENT else None
+        if match.entry is not None and asked is not None:
+            asked(kind, name, match.entry.key, foreign)
         ticket = await super()._recorded(place, match, kind, name, foreign)
         if ticket is not None and match.entry is not None:
             self._on_answer(match.entry, match.verdict is Verdict.REUSE)
@@ -88,10 +109,21 @@ class Rehearsal(Attempt):
     ) -> Live:
         await self._stop(kind, name, under_way=match.verdict is Verdict.INTENT, foreign=foreign)
 
-    async def _stop(self, kind: str, name: str, *, under_way: bool, foreign: bool) -> NoReturn:
+    async def _stop(
+        self,
+        kind: str,
+        name: str,
+        *,
+        foreign: bool,
+        under_way: bool = False,
+        instead: Entry | None = None,
+    ) -> NoReturn:
         # Synchronous agent code waits in the thread that its attempt gave it.
         at = where(f"perdure-{self.run_id}" if foreign else None)
-        self.stops.append(Stop(kind, name, under_way, at))
+        stop = Stop(kind, name, under_way, at, instead)
+        self.stops.append(stop)
+        if self._on_stop is not None and len(self.stops) == 1:
+            self._on_stop(stop, foreign)
         if self._quiet_watch is None:
             self._quiet_watch = self.loop.create_task(self._close_when_quiet())
         future: asyncio.Future[None] = self.loop.create_future()
@@ -100,10 +132,12 @@ class Rehearsal(Attempt):
         raise Parked("the replay is over")
 
     async def _close_when_quiet(self) -> None:
-        seen = -1
-        while seen != self.activity:
+        seen, quiet = -1, 0
+        while quiet < self._patience:
+            quiet = quiet + 1 if seen == self.activity else 0
             seen = self.activity
-            await asyncio.sleep(QUIET)
+            if quiet < self._patience:
+                await asyncio.sleep(QUIET)
         error = Diverged(f"The journal holds no answer to {self.stops[0]}.")
         self.closing.close(Ending.FAIL, error=error)
         for future, foreign in self._stopped:

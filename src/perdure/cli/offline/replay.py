@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import bdb
 from collections.abc import Callable, Mapping
-from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from perdure.cli import process
-from perdure.cli.offline import debugger
 from perdure.cli.offline.blockade import blockade
+from perdure.cli.offline.checkpoints import detached
+from perdure.cli.offline.debugger import Debugger
 from perdure.cli.offline.document import Export
 from perdure.cli.offline.rehearsal import Rehearsal, Stop
 from perdure.cli.offline.stage import stage
@@ -76,15 +76,21 @@ def choose(agents: Mapping[str, Agent], export: Export, target: str) -> Agent:
             f"The run is one of agent {export.run.agent!r}, which {target} does not hold.",
             hint=f"Agents there: {', '.join(agents)}",
         )
-    return _detached(agent)
+    return agent
 
 
 async def replay(
-    export: Export, agent: Agent, config: Config, *, on_answer: OnAnswer, debug: bool = False
+    export: Export,
+    agent: Agent,
+    config: Config,
+    *,
+    on_answer: OnAnswer,
+    debug: Debugger | None = None,
 ) -> Report:
     """Nothing goes out; nothing of the run's own store is touched. Raises BdbQuit where the
     debugger was left with ``q``."""
     report = Report(export.run.id)
+    agent = await detached(agent, export.run, from_input=True)
 
     def answer(entry: Entry, reused: bool) -> None:
         report.answered += 1
@@ -92,26 +98,32 @@ async def replay(
             report.reused.append(entry.name)
         on_answer(entry, reused)
 
-    async with (
-        stage(export) as staged,
-        process.capturing(config, staged.runtime, strict=True),
-    ):
-        performed = debugger.stopping(agent) if debug else agent
-        attempt = Rehearsal(staged.lease, performed, staged.runtime, on_answer=answer)
+    async with stage() as staged, process.capturing(config, staged.runtime, strict=True):
+        lease = await staged.put(export, ended=True)
+        attempt = Rehearsal(
+            lease,
+            agent if debug is None else debug.stopping(agent),
+            staged.runtime,
+            on_answer=answer,
+            on_request=None if debug is None else debug.requested,
+            on_stop=None if debug is None else debug.stopped,
+        )
         await attempt.load()
         with blockade() as contacts:
-            await _perform(attempt, report)
-        report.contacts = contacts
+            await perform(attempt, report)
+        report.contacts = [contact.what for contact in contacts]
         report.unread = [f"{e.kind} {e.name}" for e in attempt.journal.unread()]
     if attempt.stops:
         report.outcome, report.stop = "stopped", attempt.stops[0]
+    if debug is not None and debug.left:
+        raise bdb.BdbQuit
     report.differs = _difference(report, export)
-    if debug and report.outcome == "raised" and report.error is not None:
-        debugger.post_mortem(report.error)
+    if debug is not None and report.outcome == "raised" and report.error is not None:
+        debug.post_mortem(report.error)
     return report
 
 
-async def _perform(attempt: Rehearsal, report: Report) -> None:
+async def perform(attempt: Rehearsal, report: Report) -> None:
     """In a task of its own, since unwinding cancels it."""
 
     async def call() -> None:
@@ -157,22 +169,3 @@ def _difference(report: Report, export: Export) -> str | None:
     if report.unread:
         return f"the code does not ask for {report.unread[0]}, which is recorded"
     return None
-
-
-def _detached(agent: Agent) -> Agent:
-    """A graph keeps checkpoints where its owner said. A replay begins at the run's input and leaves
-    them alone: an empty checkpointer in memory stands in."""
-    if agent.framework != "langgraph":
-        return agent
-    from langgraph.checkpoint.base import BaseCheckpointSaver
-    from langgraph.checkpoint.memory import InMemorySaver
-
-    from perdure.frameworks import adapt
-
-    graph = agent.target
-    if not isinstance(getattr(graph, "checkpointer", None), BaseCheckpointSaver):
-        return agent
-    graph = copy(graph)
-    graph.checkpointer = InMemorySaver()
-    made = adapt(graph, name=agent.name, tools=agent.tools, policy=agent.policy)
-    return replace(agent, invoke=made.invoke, target=graph)

@@ -1,0 +1,138 @@
+"""What a rehearsal on other code says about a run that is not over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from perdure.cli.offline.rehearsal import Stop
+from perdure.core.record import Entry, EntryState, Kind
+from perdure.core.run import RunState
+from perdure.store.rows import Run
+
+_WORK = frozenset({Kind.MODEL, Kind.TOOL, Kind.STEP, Kind.RUN})
+
+
+class Verdict(StrEnum):
+    FITS = "fits"  # it goes on where it is
+    CHANGED = "changed"  # it goes on, but otherwise than it was recorded: see what it says
+    DIVERGES = "diverges"  # it would park for an operator, or fail
+    UNCLEAR = "unclear"  # it could not be found out
+
+
+@dataclass(slots=True)
+class Checked:
+    """One run. ``says`` gives the reason in one line; ``at`` is the line of code it is about;
+    ``answered`` of ``recorded`` effects were answered by the journal; ``reused`` are model calls
+    whose request changed; ``contacts``: what touched the outside beside effects."""
+
+    run_id: str
+    agent: str
+    state: RunState
+    verdict: Verdict
+    says: str
+    at: str | None = None
+    answered: int = 0
+    recorded: int = 0
+    reused: list[str] = field(default_factory=list)
+    contacts: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "run": self.run_id,
+            "agent": self.agent,
+            "state": self.state.value,
+            "verdict": self.verdict.value,
+            "says": self.says,
+            "at": self.at,
+            "answered": self.answered,
+            "recorded": self.recorded,
+            "reused": self.reused,
+            "contacts": self.contacts,
+        }
+
+
+@dataclass(slots=True)
+class Rehearsed:
+    """How a rehearsal ended. ``resumed``: it began at a checkpoint, so that what was recorded
+    before is rightly left unread."""
+
+    outcome: str  # returned, raised, stopped
+    error: BaseException | None = None
+    error_at: str | None = None
+    stops: list[Stop] = field(default_factory=list)
+    unread: list[Entry] = field(default_factory=list)
+    answered: int = 0
+    reused: list[str] = field(default_factory=list)
+    contacts: list[str] = field(default_factory=list)
+    resumed: bool = False
+
+
+def judge(run: Run, recorded: int, found: Rehearsed) -> Checked:
+    """The verdict. Pure."""
+    checked = Checked(
+        run.id, run.agent, run.state, Verdict.FITS, "", None, found.answered, recorded,
+        found.reused, found.contacts,
+    )  # fmt: skip
+    against = next((stop for stop in found.stops if stop.instead is not None), None)
+    left = [] if found.resumed else [entry for entry in found.unread if _counts(entry)]
+    if against is not None and against.instead is not None:
+        instead = f"{against.instead.kind} {against.instead.name!r}"
+        same = (against.kind, against.name) == (against.instead.kind, against.instead.name)
+        checked.verdict, checked.at = Verdict.DIVERGES, against.at
+        checked.says = (
+            f"asks for {against.kind} {against.name!r} with other arguments than recorded"
+            if same
+            else f"asks for {against.kind} {against.name!r} where {instead} is recorded"
+        )
+    elif found.outcome == "raised":
+        _raised(run, found, checked)
+    elif found.outcome == "stopped":
+        stop = found.stops[0]
+        checked.at = stop.at
+        if left:
+            checked.verdict = Verdict.CHANGED
+            checked.says = (
+                f"asks for {stop.kind} {stop.name!r} anew, while {_count(left)} recorded is left "
+                f"unasked for ({left[0].kind} {left[0].name!r})"
+            )
+        else:
+            how = "is where it was" if stop.under_way else "comes next"
+            checked.says = f"{stop.kind} {stop.name!r} {how}"
+    elif left:
+        checked.verdict = Verdict.CHANGED
+        checked.says = (
+            f"returns without asking for {_count(left)} recorded ({left[0].kind} {left[0].name!r})"
+        )
+    else:
+        checked.says = "comes to its end"
+    if checked.verdict is Verdict.FITS and found.reused:
+        checked.verdict = Verdict.CHANGED
+        names = ", ".join(dict.fromkeys(found.reused))
+        checked.says = f"{len(found.reused)} changed requests get the recorded answers ({names})"
+    return checked
+
+
+def _raised(run: Run, found: Rehearsed, checked: Checked) -> None:
+    name = type(found.error).__qualname__
+    told = " ".join(f"{name}: {found.error}".split())
+    checked.at = found.error_at
+    before = str((run.error or {}).get("type", "")).rpartition(":")[2]
+    if found.contacts:
+        checked.verdict = Verdict.UNCLEAR
+        checked.says = f"reaches for the outside beside effects, and then raises {told}"
+    elif before == name:
+        checked.says = f"raises {told}, as its last attempt did"
+    else:
+        checked.verdict = Verdict.DIVERGES
+        checked.says = f"raises {told}"
+
+
+def _counts(entry: Entry) -> bool:
+    """Whether it tells of a change that nobody asks for it: something that was done or paid."""
+    return entry.kind in _WORK and entry.state in (EntryState.DONE, EntryState.FAILED)
+
+
+def _count(entries: list[Entry]) -> str:
+    return f"{len(entries)} effect{'s' if len(entries) > 1 else ''}"
