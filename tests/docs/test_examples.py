@@ -74,6 +74,21 @@ async def test_assistant(ground: Ground, provider: ProviderSimulator) -> None:
     assert provider.counts().answered == 2
 
 
+async def test_forecaster(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "any")
+    looks_up = Reply("I look.", tools=[("get_weather", {"location": "Lisbon"})])
+    with (
+        ProviderSimulator(script([looks_up, "Cloudy."])) as simulator,
+        redirect({"api.openai.com": simulator.url}),
+    ):
+        gateway.install()
+        run = await start(ground, "forecaster", "agent", "How is the weather in Lisbon?")
+        result = await ground.result(run)
+        gateway.uninstall()
+    assert result["messages"][-1]["contents"][0]["text"] == "Cloudy."
+    assert simulator.counts().answered == 2
+
+
 async def test_digest(ground: Ground) -> None:
     run = await start(ground, "digest", "digest", {"topics": ["tides", "moons"], "rounds": 2})
     await ground.recorded(run, "look", 2)

@@ -25,7 +25,11 @@ from perdure.frameworks.agent_framework.agent_run import run_agent
 from perdure.frameworks.agent_framework.copies import fresh
 from perdure.frameworks.agent_framework.patch import install
 from perdure.frameworks.agent_framework.shapes import input_schema, read_messages, read_session
-from perdure.frameworks.agent_framework.workflow_run import read_message, run_workflow
+from perdure.frameworks.agent_framework.workflow_run import (
+    message_schema,
+    read_message,
+    run_workflow,
+)
 from perdure.frameworks.branches import here
 from perdure.frameworks.promises import declared_tools
 from perdure.runtime.agent import Agent
@@ -46,7 +50,7 @@ def adapt(target: Any, *, name: str | None, tools: Mapping[str, Any], policy: Po
         run = partial(run_workflow, fresh(target))
         check = partial(read_message, target, agent=name)
         known: list[str] = []
-        schema = None
+        schema = partial(message_schema, target)
     elif isinstance(target, BaseAgent) and not isinstance(
         target, WorkflowAgent | FunctionalWorkflowAgent
     ):

@@ -1,4 +1,4 @@
-"""The process-wide patch (docs/decisions/0012-agent-framework-patch.md): where Agent Framework
+"""The process-wide patch (docs/decisions/0014-agent-framework-patch.md): where Agent Framework
 invokes a tool, executes a workflow's executor, and hands on the messages between supersteps.
 Outside a run nothing changes, and ``uninstall`` takes it out.
 """

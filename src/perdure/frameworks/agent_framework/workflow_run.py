@@ -20,6 +20,7 @@ from agent_framework import (
     WorkflowEvent,
     WorkflowRunResult,
 )
+from pydantic import TypeAdapter
 
 from perdure import codec
 from perdure.codec import canonical
@@ -28,6 +29,7 @@ from perdure.core.ports import current_boundary
 from perdure.core.record import Kind
 from perdure.errors import InvalidInput, PerdureError, UsageError
 from perdure.frameworks.agent_framework.requests import answer, question
+from perdure.frameworks.agent_framework.shapes import input_schema as agent_schema
 from perdure.frameworks.agent_framework.shapes import read_messages
 from perdure.frameworks.plain import plain
 from perdure.frameworks.questions import Question, ask
@@ -191,6 +193,20 @@ def read_message(workflow: Any, value: Any, *, agent: str) -> Any:
         f"The workflow of agent {agent!r} does not start with this.",
         hint=f"It takes: {', '.join(_said(t) for t in types)}",
     )
+
+
+def message_schema(workflow: Any) -> dict[str, Any] | None:
+    """JSON Schema of what starts the workflow; None where its types have none."""
+    types = list(getattr(workflow, "input_types", None) or ())
+    if not types:
+        return None
+    if "Message" in str(types):
+        return agent_schema()
+    try:
+        schemas = [TypeAdapter(wanted).json_schema() for wanted in types]
+    except Exception:  # a type without a schema
+        return None
+    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
 
 def _said(wanted: Any) -> str:
