@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from perdure.core.retry import RetryPolicy as RetryPolicy
     from perdure.errors import NotDone as NotDone
     from perdure.errors import PerdureError as PerdureError
+    from perdure.runtime.continuing import continue_as as continue_as
     from perdure.runtime.declared import idempotent as idempotent
     from perdure.runtime.declared import once as once
     from perdure.runtime.declared import reads as reads
@@ -37,6 +38,7 @@ _PUBLIC = {
     "NotDone": "perdure.errors",
     "PerdureError": "perdure.errors",
     "RetryPolicy": "perdure.core.retry",
+    "continue_as": "perdure.runtime.continuing",
     "current": "perdure.runtime.verbs",
     "emit": "perdure.runtime.verbs",
     "idempotency_key": "perdure.runtime.verbs",
@@ -59,6 +61,7 @@ __all__ = [
     "PerdureError",
     "RetryPolicy",
     "__version__",
+    "continue_as",
     "current",
     "emit",
     "idempotency_key",

@@ -8,7 +8,7 @@ import asyncio
 import contextvars
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anthropic
 
@@ -61,6 +61,22 @@ async def plain_async(key: str) -> str:
     return await ask(f"{key}: end it: {story} {paid}")
 
 
+async def plain_generations(given: Any) -> str:
+    """The same, in three generations of the run."""
+    if isinstance(given, str):
+        plan = await ask(f"{given}: make a plan")
+        looked = await asyncio.gather(*[look(given, what) for what in LOOKED])
+        await perdure.continue_as({"key": given, "plan": plan, "looked": looked})
+    key = given["key"]
+    if "paid" not in given:
+        story = await tell(f"{key}: tell a story of {given['plan']} and {given['looked']}")
+        paid = await charge_async.aio(key)  # type: ignore[attr-defined]
+        perdure.emit("halfway", {"key": key})
+        await perdure.continue_as({"key": key, "story": story, "paid": paid})
+    await perdure.sleep(0.05)
+    return await ask(f"{key}: end it: {given['story']} {given['paid']}")
+
+
 # -- synchronous --------------------------------------------------------------------------------
 
 
@@ -110,6 +126,22 @@ def plain_sync(key: str) -> str:
     return ask_sync(f"{key}: end it: {story} {paid}")
 
 
+def plain_lives(given: Any) -> str:
+    """The same, in three generations of the run."""
+    if isinstance(given, str):
+        plan = ask_sync(f"{given}: make a plan")
+        looked = in_threads([lambda what=what: look_sync(given, what) for what in LOOKED])  # type: ignore[misc]
+        sync.continue_as({"key": given, "plan": plan, "looked": looked})
+    key = given["key"]
+    if "paid" not in given:
+        story = tell_sync(f"{key}: tell a story of {given['plan']} and {given['looked']}")
+        paid = charge_sync(key)
+        perdure.emit("halfway", {"key": key})
+        sync.continue_as({"key": key, "story": story, "paid": paid})
+    sync.sleep(0.05)
+    return ask_sync(f"{key}: end it: {given['story']} {given['paid']}")
+
+
 app = App()
-for function in (plain_async, plain_sync):
+for function in (plain_async, plain_sync, plain_generations, plain_lives):
     app.add(function, warm_sleep=0.01, park_after=0.05)

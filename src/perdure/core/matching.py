@@ -77,12 +77,15 @@ class Journal:
         *,
         changed: Changed = Changed.REUSE,
         faithful: bool = False,
+        generation: int = 1,
     ) -> None:
         """``entries`` are folded (``core.record.fold``), in order of their first row.
 
         Failures the agent did not go on after are left out, as if void (F1), unless ``faithful``:
-        an offline replay fails where the run failed.
+        an offline replay fails where the run failed. Keys of a later ``generation`` of the run are
+        its own, though it may ask for the same.
         """
+        self._root = b"" if generation == 1 else str(generation).encode()
         self._changed = changed
         self._faithful = faithful
         self._recorded: dict[_Identity, set[int]] = {}
@@ -215,7 +218,7 @@ class Journal:
             while occurrence in recorded:
                 occurrence += 1
         self._next[identity] = occurrence + 1
-        key = effect_key(scope, place, kind, name, digest, occurrence)
+        key = effect_key(scope or self._root, place, kind, name, digest, occurrence)
         return Match(Verdict.NEW, None, key, after, occurrence)
 
     def _changed_here(

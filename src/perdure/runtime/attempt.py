@@ -55,7 +55,7 @@ class Attempt:
         self.namer: Callable[[], str | None] | None = agent.namer
         self.closing = Closing(self)
         self.pen = Pen(lease, runtime, self.closing)
-        self.journal = Journal(changed=self.policy.changed)
+        self.journal = Journal(changed=self.policy.changed, generation=lease.generation)
         self.guard = Guard(self.policy.limits)
         self.flight = Flight()
         # Made when they are needed: most runs have none of these.
@@ -119,6 +119,13 @@ class Attempt:
     def now(self) -> datetime:
         """The store's time, as this attempt knows it."""
         return self._clock_base + timedelta(seconds=self.loop.time() - self._clock_zero)
+
+    @property
+    def life(self) -> str:
+        """What the state that a framework keeps elsewhere is to be called by: the run, and which
+        generation of it where it is not the first."""
+        generation = self.lease.generation
+        return self.run_id if generation == 1 else f"{self.run_id}.{generation}"
 
     @property
     def void(self) -> bool:
@@ -437,7 +444,9 @@ class Attempt:
         """Read the journal, where there can be one."""
         if self.lease.next_seq > 1:
             entries = await self.runtime.persist(lambda: self.runtime.store.journal(self.run_id))
-            self.journal = Journal(entries, changed=self.policy.changed)
+            self.journal = Journal(
+                entries, changed=self.policy.changed, generation=self.lease.generation
+            )
             self.pen.entries = len(entries)
             self.replaying = len(self.journal) > 0
             await self.waiting.consumed(entries)

@@ -38,9 +38,10 @@ class Ending(StrEnum):
     LOST = "lost"
     FAIL = "fail"
     CANCEL = "cancel"
+    CONTINUE = "continue"  # in the run's next generation
 
 
-_PATIENT = (Ending.PARK, Ending.HOP)  # these wait for what is in flight
+_PATIENT = (Ending.PARK, Ending.HOP, Ending.CONTINUE)  # these wait for what is in flight
 
 
 class Closing:
@@ -50,6 +51,7 @@ class Closing:
         self.ending: Ending | None = None
         self.error: BaseException | None = None  # with FAIL
         self.waits: tuple[Wait, ...] = ()  # with PARK
+        self.following: bytes | None = None  # with CONTINUE: the next generation's input
         self.cutting = False  # the agent is being unwound: its cancellations are ours
         self.cancelling = False  # the user asked it to stop; it may clean up (C4)
         self.through = False  # the agent is; what it left behind starts nothing more

@@ -26,7 +26,7 @@ from perdure.errors import (
 from perdure.runtime.attempt import Attempt
 from perdure.runtime.closing import Ending
 from perdure.runtime.policy import retry_after
-from perdure.store.rows import Settlement, Wait
+from perdure.store.rows import NextGeneration, Settlement, Wait
 
 log = logging.getLogger("perdure.execution")
 
@@ -155,6 +155,8 @@ async def _settlement(attempt: Attempt, outcome: Outcome) -> Settlement | None:
         return _park(attempt)
     if closing is Ending.HOP:
         return _hop(attempt)
+    if closing is Ending.CONTINUE:
+        return _continue(attempt)
     failure = (attempt.closing.error if closing is Ending.FAIL else None) or outcome.error
     assert failure is not None
     return _failure(attempt, failure)
@@ -177,6 +179,17 @@ def _hop(attempt: Attempt) -> Settlement:
     error = RunDead("The attempt ended before it could add anything: its first step needs longer "
                     "than an attempt may take.")  # fmt: skip
     return _failure(attempt, error, severity=Severity.RETRYABLE)
+
+
+def _continue(attempt: Attempt) -> Settlement:
+    """The run's next generation."""
+    if not attempt.pen.entries:
+        # As in C6: it would go on for ever and get nowhere.
+        error = RunDead("A generation of the run ended by continue_as before it did anything.")
+        return _failure(attempt, error, severity=Severity.RETRYABLE)
+    assert attempt.closing.following is not None
+    following = NextGeneration(attempt.closing.following, attempt.waiting.taken)
+    return _settle(attempt, RunState.QUEUED, attempts=0, reason="continued", following=following)
 
 
 def _failure(
@@ -219,6 +232,7 @@ def _settle(
     wake_in: timedelta | None = None,
     records: tuple[Record, ...] = (),
     reason: str | None = None,
+    following: NextGeneration | None = None,
 ) -> Settlement:
     document = encode_failure(error) if error is not None else None
     about: dict[str, Any] = {}
@@ -226,6 +240,8 @@ def _settle(
         about["waits"] = [wait.to_dict() for wait in waits]
     if reason:
         about["reason"] = reason
+    if following is not None:
+        about["generation"] = attempt.lease.generation + 1
     if document is not None:
         about["error"] = orjson.Fragment(document)
     status = Record(
@@ -241,4 +257,5 @@ def _settle(
         waits=waits,
         wake_in=wake_in,
         records=(*records, status),
+        next=following,
     )

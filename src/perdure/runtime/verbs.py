@@ -211,7 +211,7 @@ def idempotency_key() -> str:
     """A key that is the same whenever the step or tool it is called in runs again: hand it to
     the service that the step calls."""
     place = _place("idempotency_key()")
-    return f"{place.run_id}-{place.scope.hex() or 'run'}"
+    return f"{place.attempt.life}-{place.scope.hex() or 'run'}"
 
 
 def _note(place: Place, kind: str, name: str, content: bytes, value: bytes) -> bytes:

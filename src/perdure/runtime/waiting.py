@@ -135,6 +135,11 @@ class Waiting:
         return bool(waiting)
 
     @property
+    def taken(self) -> tuple[int, ...]:
+        """The numbers of the signals that this generation of the run took."""
+        return tuple(sorted(self._consumed_n))
+
+    @property
     def waiters(self) -> int:
         """How many wait now."""
         return len(self._waiters)

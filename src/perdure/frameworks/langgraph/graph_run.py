@@ -77,10 +77,10 @@ class GraphRun:
         self._latest: Any = None
         self._stopped = False  # at an interrupt or breakpoint
         lease = attempt.lease
-        thread = (lease.session or lease.run_id) if self._lasting else lease.run_id
+        thread = (lease.session or attempt.life) if self._lasting else attempt.life
         self._config: RunnableConfig = {
             "configurable": {"thread_id": thread},
-            "metadata": {STAMP: lease.run_id},
+            "metadata": {STAMP: attempt.life},
             "callbacks": [self._places, self._stream.tokens],
         }
 
@@ -190,7 +190,7 @@ class GraphRun:
     # -- between two passes -------------------------------------------------------------------
 
     def _is_ours(self, snapshot: StateSnapshot) -> bool:
-        return (snapshot.metadata or {}).get(STAMP) == self._attempt.run_id
+        return (snapshot.metadata or {}).get(STAMP) == self._attempt.life
 
     def _left_waiting(self, snapshot: StateSnapshot) -> Pending | None:
         """What an earlier attempt left the graph waiting for; None where it was merely cut."""
