@@ -27,6 +27,7 @@ def pages() -> dict[str, str]:
     """Path below docs/ -> the page's text."""
     return {
         "reference/cli.md": cli(),
+        "reference/json.md": json_documents(),
         "reference/settings.md": settings(),
         "reference/errors.md": errors(),
         "reference/crash-points.md": crash_points(),
@@ -102,6 +103,55 @@ def _exit_codes() -> list[tuple[int, str]]:
     rows[1] += " A replay that differs; a demo whose promise does not hold; anything unexpected."
     rows[2] += " A call of the command that cannot be right."
     return sorted(rows.items())
+
+
+# -- what --json prints ---------------------------------------------------------------------------
+
+
+def json_promises() -> dict[str, Any]:
+    """``documents`` and ``commands`` of json.toml, with what a document is ``like`` put in."""
+    found = tomllib.loads((FOLDER / "json.toml").read_text("utf-8"))
+    for document in found["documents"].values():
+        above = document
+        while "like" in above:
+            above = found["documents"][above["like"]]
+            document["fields"] = {**above["fields"], **document["fields"]}
+    return found
+
+
+def json_documents() -> str:
+    """Every field of everything that ``--json`` prints."""
+    found = json_promises()
+    text = [
+        NOTE,
+        "# JSON\n",
+        "What commands print with `--json`, field by field. These fields stay; others may be added,"
+        " so ignore what you do not know. A document goes to stdout, indented; JSON lines are one"
+        " document a line. Errors are on stderr and in the exit code, as without `--json`.\n",
+        "Times are RFC 3339 with their zone. A type with `[]` is a list, one with `?` may be null;"
+        " a field in *italics* may be missing.\n",
+        "| command | document | how |",
+        "|---|---|---|",
+    ]
+    for command, (name, how) in found["commands"].items():
+        text.append(f"| `{command} --json` | {_json_type(name, found)} | {how} |")
+    text.append(
+        "\n`perdure runs events` prints [events](#event) as JSON lines; `perdure runs export` a"
+        " document for `perdure replay`, whose fields are not promised.\n"
+    )
+    for name, document in found["documents"].items():
+        text.append(f"## {name}\n\n{document['text']}\n")
+        text.append("| field | type | |\n|---|---|---|")
+        for field, (kind, meaning) in document["fields"].items():
+            shown = f"*`{field[1:]}`*" if field.startswith("?") else f"`{field}`"
+            text.append(f"| {shown} | {_json_type(kind, found)} | {meaning} |")
+        text.append("")
+    return "\n".join(text)
+
+
+def _json_type(kind: str, found: dict[str, Any]) -> str:
+    name = kind.rstrip("?[]")
+    return f"[{name}](#{name}){kind[len(name) :]}" if name in found["documents"] else kind
 
 
 # -- settings -------------------------------------------------------------------------------------
