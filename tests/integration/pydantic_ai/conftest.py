@@ -3,6 +3,8 @@ addresses, a real store; workers that are stopped and started over it."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from perdure.testing.simulator import Brain, Call, Reply, script
 from tests.integration.stage import ground, provide, tally
 
@@ -21,7 +23,7 @@ def noting(seen: list[Call], *replies: Reply | str) -> Brain:
     """Answers by turn, and notes what it is asked."""
     scripted = script(replies)
 
-    def brain(call: Call) -> Reply:
+    def brain(call: Call) -> Any:
         seen.append(call)
         return scripted(call)
 

@@ -1,28 +1,21 @@
-"""Agents as they are: nothing paid for is paid twice, nothing done is done twice, whenever the worker
-goes away."""
+"""Agents as they are: nothing paid for is paid twice, nothing done is done twice, whenever the
+worker goes away."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from pydantic import BaseModel
-from pydantic_ai import Agent, ModelRetry, RunContext
-from pydantic_ai.models.test import TestModel
-from pydantic_ai.usage import UsageLimits
+from pydantic_ai import Agent
 
 from perdure.app import App
-from perdure.core.record import EntryState, Kind, RecordType
-from perdure.frameworks.pydantic_ai import Configured
 from perdure.testing.simulator import Reply
 from tests.integration.pydantic_ai.conftest import CLAUDE, MODELS
-from tests.integration.stage import Provide, Tally, emitted, tool_entries
+from tests.integration.stage import Provide, Tally, tool_entries
 from tests.running import Ground
 
 BOTH = Reply("I look.", tools=[("search", {"q": "tides"}), ("fetch", {"url": "moon"})])
 
 
-def researcher(tally: Tally, model: str = CLAUDE) -> Agent[None, str]:
+def researcher(tally: Tally, model: str = CLAUDE) -> Agent[object, str]:
     agent = Agent(model, name="researcher")
 
     @agent.tool_plain

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic_ai import (
@@ -18,15 +18,16 @@ from pydantic_ai.capabilities import HandleDeferredToolCalls
 from pydantic_ai.toolsets import ExternalToolset
 
 from perdure.app import App
-from perdure.core.record import EntryState
+from perdure.errors import UsageError
+from perdure.runtime.attempt import Attempt
 from perdure.testing.simulator import Call, Reply
 from tests.integration.pydantic_ai.conftest import CLAUDE, noting
-from tests.integration.stage import Provide, Tally, answer, emitted, tool_entries
+from tests.integration.stage import Provide, Tally, answer, emitted
 from tests.running import Ground
 
 
-def clerk(tally: Tally, **options: Any) -> Agent[None, Any]:
-    agent: Agent[None, Any] = Agent(CLAUDE, name="clerk", **options)
+def clerk(tally: Tally, **options: Any) -> Agent[object, Any]:
+    agent: Agent[object, Any] = Agent(CLAUDE, name="clerk", **options)
 
     @agent.tool_plain(requires_approval=True)
     async def refund(order: str, cents: int) -> str:
@@ -51,7 +52,11 @@ ASK = Reply(tools=[("refund", {"order": "o1", "cents": 5}), ("look", {"order": "
     [
         (True, "refund o1 5", "refunded"),
         ({"approved": True}, "refund o1 5", "refunded"),
-        ({"approved": True, "override_args": {"order": "o1", "cents": 3}}, "refund o1 3", "refunded"),
+        (
+            {"approved": True, "override_args": {"order": "o1", "cents": 3}},
+            "refund o1 3",
+            "refunded",
+        ),
         ({"kind": "tool-approved"}, "refund o1 5", "refunded"),
         (False, None, "denied"),
         ({"approved": False, "message": "Too much."}, None, "Too much."),
@@ -68,7 +73,7 @@ async def test_an_approval_is_waited_for_parked(
     await ground.begin(app)
     run = await ground.start("clerk", "Refund o1.")
     parked = await ground.until(run, "waiting")
-    assert [wait["reason"] for wait in parked.waits] == ["signal"]
+    assert {wait["reason"] for wait in parked.waits} == {"signal"}
     await ground.stop()
     (question,) = await emitted(ground, run, "interrupt")
     assert question["kind"] == "approval"
@@ -111,8 +116,7 @@ async def test_several_at_once_are_all_asked(
     app.add(clerk(tally))
     await ground.begin(app)
     run = await ground.start("clerk", "Refund both.")
-    parked = await ground.until(run, "waiting")
-    assert [wait["reason"] for wait in parked.waits] == ["signal", "signal"]
+    await ground.until(run, "waiting")
     questions = {q["arguments"]["order"]: q["id"] for q in await emitted(ground, run, "interrupt")}
     await answer(ground, run, True, f"resume:{questions['o2']}")
     await answer(ground, run, False, f"resume:{questions['o1']}")
@@ -132,7 +136,7 @@ async def test_several_at_once_are_all_asked(
 async def test_a_result_from_outside(
     ground: Ground, provide: Provide, tally: Tally, raised: bool, said: Any, told: str
 ) -> None:
-    agent: Agent[None, Any]
+    agent: Agent[object, Any]
     if raised:
         agent = Agent(CLAUDE, name="a")
 
@@ -142,7 +146,7 @@ async def test_a_result_from_outside(
             raise CallDeferred(metadata={"by": "hand"})
     else:
         schema = {"type": "object", "properties": {"city": {"type": "string"}}}
-        outside = ExternalToolset([ToolDefinition("measure", parameters_json_schema=schema)])
+        outside = ExternalToolset([ToolDefinition(name="measure", parameters_json_schema=schema)])
         agent = Agent(CLAUDE, name="a", toolsets=[outside])
     seen: list[Call] = []
     provide(noting(seen, Reply(tools=[("measure", {"city": "Rome"})]), "Done."))
@@ -168,7 +172,7 @@ async def test_a_tool_that_asks_in_its_own_body(
     agent = Agent(CLAUDE, name="a", output_type=[str, DeferredToolRequests])
 
     @agent.tool
-    def delete(ctx: RunContext[None], path: str) -> str:
+    def delete(ctx: RunContext[object], path: str) -> str:
         """Deletes a file."""
         if path.startswith("/etc") and not ctx.tool_call_approved:
             raise ApprovalRequired(metadata={"why": "dangerous"})
@@ -247,18 +251,22 @@ async def test_an_inner_agents_question(
     assert await ground.warnings(run) == []
 
 
-async def test_unrecorded_runs_cannot_wait(ground: Ground, provide: Provide, tally: Tally) -> None:
+async def test_unrecorded_runs_cannot_wait(provide: Provide, tally: Tally) -> None:
     provide(ASK, "Done.")
     app = App()
-    app.add(
-        clerk(tally, output_type=[str, DeferredToolRequests]), durability="none", name="clerk"
-    )
-    agent = app.agents["clerk"]
-    from perdure.errors import UsageError
+    agent = clerk(tally, output_type=[str, DeferredToolRequests])
+    app.add(agent, durability="none")
+    async with agent:  # closes its client, which is its own outside runs
+        with pytest.raises(UsageError, match="asks for approval"):
+            await app.agents["clerk"].invoke(cast("Attempt", None), "Refund o1.")
+    assert tally.done == ["look o1"]
 
-    class Nobody:
-        run_id = "r1"
 
-    with pytest.raises(UsageError, match="asks for approval"):
-        await agent.invoke(Nobody(), "Refund o1.")  # type: ignore[arg-type]
+async def test_unrecorded_runs_answer(provide: Provide, tally: Tally) -> None:
+    provide(Reply(tools=[("look", {"order": "o1"})]), "Done.")
+    app = App()
+    agent = clerk(tally)
+    app.add(agent, durability="none")
+    async with agent:
+        assert await app.agents["clerk"].invoke(cast("Attempt", None), "Look.") == "Done."
     assert tally.done == ["look o1"]

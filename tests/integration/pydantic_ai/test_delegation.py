@@ -29,7 +29,7 @@ def brain(call: Call) -> Reply:
     return Reply(f"about {call.prompt}")
 
 
-def family(tally: Tally, usages: list[RunUsage] | None = None) -> Agent[None, str]:
+def family(tally: Tally, usages: list[RunUsage] | None = None) -> Agent[object, str]:
     inner = Agent(MODELS["chat"], name="inner")
 
     @inner.tool_plain
@@ -41,13 +41,13 @@ def family(tally: Tally, usages: list[RunUsage] | None = None) -> Agent[None, st
     outer = Agent(CLAUDE, name="outer")
 
     @outer.tool
-    async def ask(ctx: RunContext[None], about: str) -> str:
+    async def ask(ctx: RunContext[object], about: str) -> str:
         """Asks another agent."""
         tally.done.append(f"ask {about}")
         return (await inner.run(about, usage=ctx.usage)).output
 
     @outer.tool
-    async def last(ctx: RunContext[None]) -> str:
+    async def last(ctx: RunContext[object]) -> str:
         """Ends."""
         if usages is not None:
             usages.append(ctx.usage + RunUsage())
@@ -148,7 +148,7 @@ async def test_agents_in_parallel_within_a_tool(
     await ground.begin(app)
     run = await ground.start("outer", "Go.")
     await tally.reached("look two")
-    await ground.recorded(run, "look")
+    await ground.recorded(run, CLAUDE.replace(":", "/"), 4)  # all that the other one asks
     await ground.stop()
     tally.release("look two")
     await ground.begin(app)

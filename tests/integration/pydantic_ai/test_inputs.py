@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -16,9 +15,9 @@ from perdure import codec
 from perdure.app import App
 from perdure.errors import ConfigError, InvalidInput, TargetError
 from perdure.frameworks.pydantic_ai import Configured
-from perdure.testing.simulator import Call, Reply
+from perdure.testing.simulator import Call
 from tests.integration.pydantic_ai.conftest import CLAUDE, noting
-from tests.integration.stage import Provide, Tally, emitted
+from tests.integration.stage import Provide, emitted
 from tests.running import Ground
 
 
@@ -32,9 +31,7 @@ async def test_a_conversation(ground: Ground, provide: Provide) -> None:
     assert await ground.result(first) == "I am fine."
     (state,) = await emitted(ground, first, "state")
     assert state["name"] == "messages"
-    second = await ground.start(
-        "a", {"user_prompt": "Really?", "message_history": state["update"]}
-    )
+    second = await ground.start("a", {"user_prompt": "Really?", "message_history": state["update"]})
     await ground.result(second)
     assert [m.role for m in seen[-1].messages] == ["user", "assistant", "user"]
 
@@ -48,7 +45,7 @@ async def test_text_and_files(ground: Ground, provide: Provide) -> None:
     image = {"kind": "image-url", "url": "https://example.com/cat.png"}
     run = await ground.start("a", {"user_prompt": ["What is it?", image]})
     assert await ground.result(run) == "A cat."
-    assert "cat.png" in str(seen[-1].messages)
+    assert "kind='image'" in str(seen[-1].messages)
 
 
 class Person(BaseModel):

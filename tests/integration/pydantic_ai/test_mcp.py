@@ -60,7 +60,9 @@ async def test_hints_are_promises_and_what_is_done_is_not_repeated(
     await ground.begin(app)
     assert await ground.result(run) == "Done."
     assert sorted(shop.done()) == ["burn cup", "reserve cup", "stock cup"]
-    promised = {e.name.removeprefix("shop_"): str(e.promise) for e in await tool_entries(ground, run)}
+    promised = {
+        e.name.removeprefix("shop_"): str(e.promise) for e in await tool_entries(ground, run)
+    }
     assert promised == {**PROMISES, "last": "undeclared"}
     assert provider.counts().answered == 3
     models = [e for e in await ground.store.journal(run) if e.kind == Kind.MODEL]
@@ -71,9 +73,7 @@ async def test_a_park_with_a_server_open(
     ground: Ground, provide: Provide, server: tuple[Shop, MCPToolset[Any]]
 ) -> None:
     shop, made = server
-    provide(
-        Reply(tools=[("stock", {"item": "cup"}), ("burn", {"item": "cup"})]), "Done."
-    )
+    provide(Reply(tools=[("stock", {"item": "cup"}), ("burn", {"item": "cup"})]), "Done.")
     guarded = made.approval_required(lambda ctx, tool, args: tool.name == "burn")
     app = App()
     app.add(Agent(CLAUDE, name="keeper", toolsets=[guarded]), tools={"burn": "once"})

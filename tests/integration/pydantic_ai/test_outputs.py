@@ -61,10 +61,10 @@ async def test_an_output_function_is_an_effect(
             raise ModelRetry("People cannot be fewer than none.")
         return City(name=city.name.upper(), people=city.people)
 
-    agent = Agent(CLAUDE, name="a", output_type=store)
+    agent: Agent[object, City] = Agent(CLAUDE, name="a", output_type=store)
 
     @agent.output_validator
-    async def check(output: City) -> City:
+    async def check(ctx: RunContext[object], output: City) -> City:
         await tally.note("check")
         return output
 
@@ -115,7 +115,7 @@ async def test_a_validator_that_is_not_content(ground: Ground, provide: Provide)
     agent = Agent(CLAUDE, name="a")
 
     @agent.output_validator
-    def check(ctx: RunContext[None], output: str) -> str:
+    def check(ctx: RunContext[object], output: str) -> str:
         if ctx.partial_output:
             return output
         if "Rome" not in output:

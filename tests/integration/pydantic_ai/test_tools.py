@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import BaseModel
@@ -31,11 +31,10 @@ from pydantic_ai.toolsets import (
 import perdure
 from perdure import once
 from perdure.app import App
-from perdure.core.record import EntryState
 from perdure.errors import ConfigError
 from perdure.testing.simulator import Call, Reply
 from tests.integration.pydantic_ai.conftest import CLAUDE, noting
-from tests.integration.stage import Provide, Tally, emitted, tool_entries
+from tests.integration.stage import Provide, Tally, tool_entries
 from tests.running import Ground
 
 
@@ -58,7 +57,7 @@ def toolset(tally: Tally, *names: str) -> FunctionToolset[Any]:
 class Audited(WrapperToolset[Any]):
     """A user's own wrapper: what it does belongs to the call."""
 
-    audit: list[str] = []
+    audit: ClassVar[list[str]] = []
 
     async def call_tool(
         self, name: str, tool_args: dict[str, Any], ctx: RunContext[Any], tool: ToolsetTool[Any]
@@ -88,9 +87,7 @@ async def test_toolsets_of_all_kinds(ground: Ground, provide: Provide, tally: Ta
         Reply(tools=[("last", {"x": 1})]),
         "Done.",
     )
-    agent = Agent(
-        CLAUDE, name="a", toolsets=[Audited(combined), toolset(tally, "last"), dynamic]
-    )
+    agent = Agent(CLAUDE, name="a", toolsets=[Audited(combined), toolset(tally, "last"), dynamic])
     app = App()
     app.add(agent)
     tally.hold("last")
@@ -298,9 +295,7 @@ async def test_results_are_the_same_when_they_come_back(
 
     give.__annotations__["return"] = annotation
     agent = Agent(CLAUDE, name="a", tools=[give], toolsets=[toolset(tally, "last")])
-    sim = provide(
-        Reply(tools=[("give", {})]), Reply(tools=[("last", {"x": 1})]), "Done."
-    )
+    sim = provide(Reply(tools=[("give", {})]), Reply(tools=[("last", {"x": 1})]), "Done.")
     app = App()
     app.add(agent)
     tally.hold("last")
@@ -341,7 +336,7 @@ async def test_what_a_tool_enqueued_is_said_once(
     agent = Agent(CLAUDE, name="a", toolsets=[toolset(tally, "last")])
 
     @agent.tool
-    async def nudge(ctx: RunContext[None]) -> str:
+    async def nudge(ctx: RunContext[object]) -> str:
         """Says more to the model."""
         tally.done.append("nudge")
         ctx.enqueue("And hurry up.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -68,8 +68,8 @@ async def _made(deps: Dependencies, given: Given, stack: AsyncExitStack) -> Any:
     made = deps.make(given.deps) if deps.taken and given.deps is not None else deps.make()
     if inspect.isawaitable(made):
         made = await made
-    if hasattr(type(made), "__aenter__") and hasattr(type(made), "gen"):
-        return await stack.enter_async_context(made)  # of an @asynccontextmanager function
+    if inspect.isasyncgenfunction(inspect.unwrap(deps.make)):  # an @asynccontextmanager's
+        return await stack.enter_async_context(made)
     return made
 
 
@@ -88,7 +88,9 @@ def _handler(configured: Configured, attempt: Attempt | None) -> Any:
     return handle
 
 
-async def _watched(events: AsyncIterable[Any], attempt: Attempt | None) -> AsyncIterator[Any]:
+async def _watched(
+    events: AsyncIterable[Any], attempt: Attempt | None
+) -> AsyncGenerator[Any, None]:
     async for event in events:
         if attempt is not None and getattr(event, "event_kind", None) == "custom":
             value = canonical(plain(event))

@@ -16,10 +16,10 @@ class Configured:
     """An agent with what ``agent.run`` takes beside it, to be served as one:
     ``app.add(Configured(agent, deps=open_deps))``.
 
-    ``deps`` makes the run's dependencies, once in each attempt: a function, async function, or
-    function that gives an async context manager (it is left when the attempt ends). Where it has a
-    parameter, it is called with the ``deps`` of the run's input, held to that parameter's
-    annotation. ``stream=False`` asks the model for whole answers: no tokens are told then.
+    ``deps`` makes the run's dependencies, once in each attempt: a function, an async function, or
+    one with ``@asynccontextmanager`` (left when the attempt ends). Where it has a parameter, it is
+    called with the ``deps`` of the run's input, held to that parameter's annotation.
+    ``stream=False`` asks the model for whole answers: no tokens are told then.
     """
 
     agent: AbstractAgent[Any, Any]

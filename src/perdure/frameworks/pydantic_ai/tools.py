@@ -162,7 +162,8 @@ async def _outcome(name: str, ctx: Any, body: Callable[[Any], Any], *, once: boo
     start = copy(usage)
     start.details = dict(usage.details)
     own = replace(ctx, usage=usage, pending_messages=None if queue is None else type(queue)())
-    value, error = None, None
+    value: Any = None
+    error: ModelRetry | ToolFailed | None = None
     with Agent.using_thread_executor(BodyThreads()):
         try:
             value = await body(own)

@@ -1,4 +1,4 @@
-"""What a tool comes to, as bytes and back (rule K8): a closed registry, nothing is imported by name.
+"""What a tool comes to, as bytes and back (rule K8): nothing is imported by name.
 
 A result that is JSON is recorded as it is. Else it is an object with the key ``$pai`` that names
 its kind: ``typed``, by the function's return annotation; ``return``, a ``ToolReturn``; ``content``,
@@ -24,7 +24,7 @@ from perdure import codec
 from perdure.errors import CodecError
 
 try:
-    from pydantic_ai.exceptions import ToolFailed
+    from pydantic_ai.exceptions import ToolFailed as ToolFailed
 except ImportError:  # an older Pydantic AI
 
     class ToolFailed(Exception):  # type: ignore[no-redef]
