@@ -6,7 +6,10 @@ from perdure.core.crash import Point
 from tests.faults.harness import Case
 
 STORES = ("sqlite", "postgres")
-AGENTS = ("plain_async", "plain_sync", "graph_async", "graph_sync", "maf_agent", "maf_flow")
+AGENTS = (
+    "plain_async", "plain_sync", "graph_async", "graph_sync", "maf_agent", "maf_flow",
+    "oai_agent", "oai_sync", "oai_chat",
+)  # fmt: skip
 
 # At which visits of a point a process is killed: early, in the middle, late.
 VISITS: dict[Point, tuple[int, ...]] = {

@@ -31,7 +31,7 @@ from tests.faults.brain import MODEL_CALLS, TOOL_CALLS, brain
 
 ROOT = Path(__file__).parents[2]
 # the first part of an agent's name -> the file that has it
-FILES = {"plain": "plain.py", "graph": "graphs.py", "maf": "microsoft.py"}
+FILES = {"plain": "plain.py", "graph": "graphs.py", "maf": "microsoft.py", "oai": "agents_sdk.py"}
 PATIENCE = 30.0  # seconds for anything to happen at all
 
 
@@ -124,6 +124,7 @@ class Scene:
             "TOOL_LOG": str(self.tool_log),
             "PYTHONPATH": str(ROOT),
             "LANGSMITH_TRACING": "false",
+            "OPENAI_AGENTS_DISABLE_TRACING": "1",
         }
         family = self.case.agent.partition("_")[0]
         target = f"{ROOT}/tests/faults/{FILES[family]}:app"

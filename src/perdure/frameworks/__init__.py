@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
 from perdure.errors import TargetError
 from perdure.frameworks import patches
+from perdure.frameworks.promises import declared_tools
 from perdure.runtime.agent import Agent, from_function
 from perdure.runtime.policy import Policy
 
@@ -31,8 +33,8 @@ _ADAPTERS = {
 def adapt(
     target: Any, *, name: str | None, tools: Mapping[str, Any], policy: Policy | None = None
 ) -> Agent:
-    """``target`` as an agent named ``name`` (default: its own name). Raises TargetError for an
-    object that no adapter knows."""
+    """``target`` as an agent named ``name`` (default: its own name). ``tools`` of a plain function
+    are those of the SDKs it calls. Raises TargetError for an object that no adapter knows."""
     for cls in type(target).__mro__:
         module = _ADAPTERS.get(cls.__module__.partition(".")[0]) or _ADAPTERS.get(cls.__module__)
         if module is not None:
@@ -40,13 +42,16 @@ def adapt(
             agent: Agent = adapter.adapt(target, name=name, tools=tools, policy=policy or Policy())
             return agent
     if callable(target) and not inspect.isclass(target):
-        if tools:
+        caught = patches.install_imported()
+        agent = from_function(target, name=name, policy=policy)
+        if not tools:
+            return agent
+        if not caught:
             raise TargetError(
                 "tools= goes with a framework's agent; in plain code use @perdure.tool.",
             )
-        patches.install_imported()
-        return from_function(target, name=name, policy=policy)
+        return replace(agent, tools=declared_tools(agent.name, tools, ()))
     raise TargetError(
         f"{target!r} is a {type(target).__name__}: no agent that Perdure knows.",
-        hint="Give a function, an App, or a LangGraph graph.",
+        hint="Give a function, an App, or an agent of a framework: see docs/compatibility.md.",
     )

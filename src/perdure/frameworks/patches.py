@@ -19,8 +19,9 @@ _PATCHES = {
 }
 
 
-def install_imported() -> None:
-    """Patch what is imported by now. May be called often."""
+def install_imported() -> bool:
+    """Patch what is imported by now; whether there is any of it. May be called often."""
+    caught = False
     for there, patch in _PATCHES.items():
         if there in sys.modules:
             try:
@@ -28,6 +29,8 @@ def install_imported() -> None:
             except ImportError:  # an older SDK without such tools, or LangChain without LangGraph
                 continue
             module.install()
+            caught = True
+    return caught
 
 
 def uninstall() -> None:

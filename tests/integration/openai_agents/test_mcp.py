@@ -3,6 +3,7 @@ servers that nobody connected are connected while a run needs them."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,9 +14,10 @@ from agents import Agent, function_tool
 from agents.mcp import MCPServerStdio, MCPServerStreamableHttp
 
 from perdure.app import App
+from perdure.frameworks.openai_agents import servers
 from perdure.testing.simulator import Reply
 from tests.integration.mcp_shop import PROMISES, Shop, over_http
-from tests.integration.openai_agents.conftest import Provide, Tally
+from tests.integration.openai_agents.conftest import SOON, Provide, Tally
 from tests.integration.stage import tool_entries
 from tests.running import Ground
 
@@ -63,9 +65,26 @@ async def test_hints_are_promises_and_what_is_done_is_not_repeated(
     promised = {e.name: str(e.promise) for e in await tool_entries(ground, run)}
     assert promised == {**PROMISES, "last": "undeclared"}
     assert not provider.counts().repeated
-    assert made.session is None, "closed when no run needs it any more"
-    again = await ground.start("keeper", "Once more.")
-    assert await ground.result(again) == "Done."
+    assert made.session is not None, "the next run may need it"
+
+
+async def test_a_server_that_no_run_needs_is_closed_and_connected_again(
+    ground: Ground, provide: Provide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "LINGER_SECONDS", 0)
+    shop = Shop(tmp_path / "notes")
+    command, *args = shop.command
+    made = MCPServerStdio({"command": command, "args": args})
+    provide(Reply(tools=[("stock", {"item": "cup"})]), "Done.")
+    app = App()
+    app.add(Agent(name="keeper", mcp_servers=[made], model="gpt-5"))
+    await ground.begin(app)
+    for _ in range(2):
+        run = await ground.start("keeper", "go")
+        assert await ground.result(run) == "Done."
+        await asyncio.wait({servers._open[made].task}, timeout=10)
+        assert made.session is None
+    assert shop.done() == ["stock cup"] * 2
 
 
 async def test_runs_at_once_share_a_connection_and_a_declared_promise_wins(
@@ -129,8 +148,6 @@ async def test_a_server_that_its_owner_connected_is_left_alone(
 async def test_a_server_that_cannot_be_reached_fails_the_attempt(
     ground: Ground, provide: Provide
 ) -> None:
-    from tests.integration.openai_agents.conftest import SOON
-
     provide("never")
     app = App()
     made = MCPServerStreamableHttp({"url": "http://127.0.0.1:9/mcp"})

@@ -1,9 +1,9 @@
-"""MCP servers of agents that are served: connected while a run needs them.
+"""MCP servers of agents that are served: connected while runs need them.
 
 The SDK's documentation connects a server around the run (``async with MCPServerStdio(...)``); an agent
 object that is handed over has nobody to do that. Servers that are not connected yet are connected
-when the first run that can reach them begins, and closed when the last one has ended. A server that
-its owner connected is left alone.
+when the first run that can reach them begins, and closed when none has needed them for a while. A
+server that its owner connected is left alone.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from weakref import WeakKeyDictionary
 
 from agents import Agent
 
+LINGER_SECONDS = 30.0  # a server stays open this long for the next run
+
 
 class _Connection:
     """One server, open for ``users`` runs. Its own task opens and closes it, as anyio's scopes
@@ -24,16 +26,33 @@ class _Connection:
 
     def __init__(self, server: Any) -> None:
         self.users = 0
+        self.loop = asyncio.get_running_loop()
         self._server = server
         self._done = asyncio.Event()
-        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.task = asyncio.get_running_loop().create_task(self._hold(), context=Context())
+        self._idle: asyncio.TimerHandle | None = None
+        self._ready: asyncio.Future[None] = self.loop.create_future()
+        self.task = self.loop.create_task(self._hold(), context=Context())
 
-    async def ready(self) -> None:
-        await asyncio.shield(self._ready)
+    @property
+    def ending(self) -> bool:
+        return self._done.is_set() or self.task.done()
 
-    def end(self) -> None:
-        self._done.set()
+    async def take(self) -> None:
+        """One more run. Raises what connecting raised."""
+        self.users += 1
+        if self._idle is not None:
+            self._idle.cancel()
+        try:
+            await asyncio.shield(self._ready)
+        except BaseException:
+            self.give_back(broken=True)
+            raise
+
+    def give_back(self, *, broken: bool = False) -> None:
+        """One run less. ``broken``: it failed, perhaps because of the connection."""
+        self.users -= 1
+        if not self.users:
+            self._idle = self.loop.call_later(0 if broken else LINGER_SECONDS, self._done.set)
 
     async def _hold(self) -> None:
         try:
@@ -57,46 +76,34 @@ async def connected(agent: Agent[Any]) -> AsyncIterator[None]:
     """While inside, the MCP servers of ``agent`` and of every agent it leads to are connected.
     Raises what connecting raises."""
     held: list[_Connection] = []
+    broken = True
     try:
         for server in servers(agent):
             if (found := await _connection(server)) is not None:
+                await found.take()
                 held.append(found)
-                await found.ready()
         yield
+        broken = False
     except asyncio.CancelledError:
-        _release(held)  # closed in the background: a run that is unwound waits for nothing
+        broken = False
         raise
-    except BaseException:
-        await _ended(_release(held))
-        raise
-    else:
-        await _ended(_release(held))
+    finally:
+        for connection in held:
+            connection.give_back(broken=broken)
 
 
 async def _connection(server: Any) -> _Connection | None:
-    while (found := _open.get(server)) is not None and not found.users:
-        await asyncio.wait({found.task})  # it is being closed
+    """The connection to take; None where the server's owner has connected it."""
+    while (found := _open.get(server)) is not None and found.ending:
+        if not found.task.done():
+            await asyncio.wait({found.task})
         if _open.get(server) is found:
             del _open[server]
     if found is None:
         if getattr(server, "session", None) is not None:
             return None
         found = _open[server] = _Connection(server)
-    found.users += 1
     return found
-
-
-def _release(held: list[_Connection]) -> list[_Connection]:
-    for connection in held:
-        connection.users -= 1
-        if not connection.users:
-            connection.end()
-    return [connection for connection in held if not connection.users]
-
-
-async def _ended(closing: list[_Connection]) -> None:
-    if closing:
-        await asyncio.wait({connection.task for connection in closing})
 
 
 def servers(agent: Agent[Any]) -> list[Any]:
