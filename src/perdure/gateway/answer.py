@@ -18,7 +18,8 @@ from perdure import codec
 HEADERS: frozenset[str] = frozenset(
     {
         "apim-request-id", "content-disposition", "content-type", "location", "request-id",
-        "retry-after", "retry-after-ms", "x-amzn-requestid", "x-request-id",
+        "retry-after", "retry-after-ms", "x-amzn-bedrock-input-token-count",
+        "x-amzn-bedrock-output-token-count", "x-amzn-errortype", "x-amzn-requestid", "x-request-id",
     }
 )  # fmt: skip
 FINAL = ("x-should-retry", "false")

@@ -198,7 +198,7 @@ class Exchange:
 
     async def _open(self, incoming: Incoming) -> _Stream | _Failure:
         """Reads a stream up to the first piece of the answer."""
-        watch = Watch(self._wire.judge if _content_type(incoming) == "text/event-stream" else None)
+        watch = Watch(self._wire.judge, _content_type(incoming))
         opening, words = [], ""
         while not (watch.begun or watch.final):
             chunk = await incoming.read()

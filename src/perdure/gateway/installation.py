@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from perdure.gateway import httpx2_transport
 from perdure.gateway.capture import Capture
-from perdure.gateway.sessions.guard import guard
+from perdure.gateway.late import LATE
 from perdure.gateway.transport.patch import Patch
 
 
@@ -26,7 +26,7 @@ def patches() -> list[Patch]:
 
 def install(capture: Capture | None = None) -> Capture:
     """Catches model calls of runs from now on, in every client of httpx2 and httpx, and of
-    aiohttp as soon as somebody imports it.
+    aiohttp and botocore as soon as somebody imports them.
 
     May be called often; each call needs its ``uninstall``. With several, the latest ``capture``
     counts; without one the present one stays. Returns the one that counts.
@@ -34,7 +34,8 @@ def install(capture: Capture | None = None) -> Capture:
     chosen = capture or installed() or Capture()
     for patch in patches():
         patch.install(chosen)
-    guard.install(chosen)
+    for late in LATE:
+        late.install(chosen)
     return chosen
 
 
@@ -43,7 +44,8 @@ def uninstall() -> None:
     for patch in patches():
         patch.uninstall()
     if installed() is None:
-        guard.uninstall()
+        for late in LATE:
+            late.uninstall()
 
 
 def installed() -> Capture | None:

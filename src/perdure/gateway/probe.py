@@ -18,6 +18,7 @@ from typing import Any
 from perdure.core.ports import Ticket, current_boundary
 from perdure.errors import ConfigError
 from perdure.gateway.installation import installed, patches
+from perdure.gateway.late import AIOHTTP, BOTOCORE
 from perdure.gateway.transport.patch import Patch
 
 _REQUEST = b'{"model":"probe","max_tokens":1,"messages":[]}'
@@ -98,8 +99,8 @@ async def _run(body: Callable[[], Awaitable[None]]) -> None:
 
 
 async def prove() -> list[str]:
-    """Makes a call through each covered library; returns their names. aiohttp is among them if
-    an agent has imported it by now.
+    """Makes a call through each covered library; returns their names. aiohttp and botocore
+    are among them if an agent has imported them by now.
 
     Raises CaptureBroken naming the library that does not hold, ConfigError without ``install``.
     """
@@ -114,9 +115,12 @@ async def prove() -> list[str]:
             for patch in patches():
                 await _prove(patch, f"http://127.0.0.1:{port}{_PATH}")
                 proven.append(patch.library.module.__name__)
-            if "aiohttp" in sys.modules:
+            if AIOHTTP.module in sys.modules:
                 await _prove_aiohttp(f"http://127.0.0.1:{port}{_PATH}")
                 proven.append("aiohttp")
+            if BOTOCORE.module in sys.modules:
+                await _prove_botocore(f"http://127.0.0.1:{port}{_PATH}")
+                proven.append("botocore")
         finally:
             capture.providers = before
     return proven
@@ -155,6 +159,21 @@ async def _prove_aiohttp(url: str) -> None:
     context.run(current_boundary.set, listener)
     await asyncio.get_running_loop().create_task(call(), context=context)
     _check(listener, "aiohttp.ClientSession", aiohttp)
+
+
+async def _prove_botocore(url: str) -> None:
+    import botocore
+    from botocore.awsrequest import AWSRequest
+    from botocore.httpsession import URLLib3Session
+
+    def call() -> None:
+        URLLib3Session().send(AWSRequest("POST", url, data=_REQUEST).prepare())
+
+    listener = _Listener()
+    context = contextvars.copy_context()
+    context.run(current_boundary.set, listener)
+    await asyncio.to_thread(context.run, call)
+    _check(listener, "botocore's URLLib3Session", botocore)
 
 
 def _check(listener: _Listener, what: str, module: Any) -> None:

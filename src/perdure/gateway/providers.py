@@ -38,6 +38,13 @@ class Route(NamedTuple):
     format: Format | None
 
 
+# Also what only FIPS or IPv6 reaches, and the partition of China.
+_BEDROCK = (
+    "bedrock-runtime.*.amazonaws.com", "bedrock-runtime-fips.*.amazonaws.com",
+    "bedrock-runtime.*.api.aws", "bedrock-runtime-fips.*.api.aws",
+    "bedrock-runtime.*.amazonaws.com.cn",
+)  # fmt: skip
+
 # Checked against the providers' API references, November 2026.
 PROVIDERS: tuple[Provider, ...] = (
     Provider("anthropic", ("api.anthropic.com",), (MESSAGES, *OPENAI)),
@@ -54,7 +61,7 @@ PROVIDERS: tuple[Provider, ...] = (
          ".models.ai.azure.com"),
         (*OPENAI, MESSAGES),
     ),
-    Provider("bedrock", ("bedrock-runtime.*.amazonaws.com",), (BEDROCK, *OPENAI)),
+    Provider("bedrock", _BEDROCK, (BEDROCK, *OPENAI)),
     Provider("mistral", ("api.mistral.ai", "codestral.mistral.ai"), OPENAI),
     Provider("groq", ("api.groq.com",), OPENAI),
     Provider("deepseek", ("api.deepseek.com",), (*OPENAI, MESSAGES)),

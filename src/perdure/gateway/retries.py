@@ -31,7 +31,7 @@ _FINAL_TYPES = frozenset(
     {
         "authentication_error", "billing_error", "content_filter", "insufficient_quota",
         "invalid_api_key", "invalid_prompt", "invalid_request_error", "model_not_found",
-        "not_found_error", "permission_error", "request_too_large",
+        "not_found_error", "permission_error", "request_too_large", "validationException",
     }
 )  # fmt: skip
 

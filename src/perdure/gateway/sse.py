@@ -21,6 +21,8 @@ class SSEReader:
 
     __slots__ = ("_after_cr", "_data", "_held", "_name", "_started")
 
+    lost = False  # any bytes are a stream of events
+
     def __init__(self) -> None:
         self._held = b""
         self._name = ""

@@ -9,19 +9,29 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from perdure.gateway.eventstream import EventStreamReader
 from perdure.gateway.formats import Sign
 from perdure.gateway.sse import Event, SSEReader
 
+SSE = "text/event-stream"
+_READERS: dict[str, Callable[[], SSEReader | EventStreamReader]] = {
+    SSE: SSEReader,
+    "application/vnd.amazon.eventstream": EventStreamReader,
+}
+
 
 class Watch:
-    """``judge`` None: the stream is opaque; it begins with its first byte and its end is the
-    connection's."""
+    """``kind``: the stream's content type. What no reader knows, or ``judge`` None, is opaque: it
+    begins with its first byte and its end is the connection's."""
 
     __slots__ = ("_judge", "_reader", "begun", "ended", "error", "may_end", "opaque")
 
-    def __init__(self, judge: Callable[[Event], Sign] | None) -> None:
+    def __init__(self, judge: Callable[[Event], Sign] | None, kind: str = SSE) -> None:
+        make = _READERS.get(kind)
+        if make is None:
+            judge = None
         self._judge = judge
-        self._reader = SSEReader()
+        self._reader = (make or SSEReader)()
         self.begun = False
         self.ended = False
         self.opaque = judge is None
@@ -44,6 +54,9 @@ class Watch:
             if sign.error is not None and self.error is None:
                 self.error = sign.error
             words += sign.text
+        if self._reader.lost:
+            self._judge = None
+            self.opaque = self.may_end = self.begun = True
         return words
 
     @property

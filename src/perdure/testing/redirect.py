@@ -5,8 +5,9 @@ of their behaviour is different for any other).
         AsyncAnthropic(api_key="any")  # talks to the simulator
 
 It changes where connections go: the request, its Host header and everything above the pools of
-httpx's, httpx2's and aiohttp's connections (capture, tracing) see the official host. aiohttp is
-redirected if it is imported before.
+httpx's, httpx2's, aiohttp's and urllib3's connections (capture, tracing) see the official host. The
+last two are redirected if they are imported before; botocore leaves the Host header to the
+connection, which then says where it goes.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ def redirect(hosts: Mapping[str, str]) -> Iterator[None]:
                 undo += [_wrap(module, cls, method, targets) for cls, method in _POOLS]
         if "aiohttp.connector" in sys.modules:
             undo.append(_wrap_aiohttp({host.lower(): url for host, url in hosts.items()}))
+        if "urllib3" in sys.modules:
+            undo.append(_wrap_urllib3({host.lower(): url for host, url in hosts.items()}))
         yield
     finally:
         for restore in reversed(undo):
@@ -104,5 +107,24 @@ def _wrap_aiohttp(targets: Mapping[str, str]) -> Callable[[], None]:
 
     def restore() -> None:
         BaseConnector.connect = original  # type: ignore[method-assign]
+
+    return restore
+
+
+def _wrap_urllib3(targets: Mapping[str, str]) -> Callable[[], None]:
+    from urllib3 import PoolManager
+
+    original = PoolManager.connection_from_url
+
+    def connect(manager: Any, url: str, *args: Any, **kwargs: Any) -> Any:
+        # The path is not part of it: a pool is asked for it later.
+        target = targets.get((urlsplit(url).hostname or "").lower(), url)
+        return original(manager, target, *args, **kwargs)
+
+    patched: Any = connect
+    PoolManager.connection_from_url = patched  # type: ignore[method-assign]
+
+    def restore() -> None:
+        PoolManager.connection_from_url = original  # type: ignore[method-assign]
 
     return restore

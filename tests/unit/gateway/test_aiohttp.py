@@ -17,7 +17,7 @@ import pytest
 
 from perdure import gateway
 from perdure.errors import ConfigError
-from perdure.gateway.sessions.guard import guard
+from perdure.gateway.late import AIOHTTP
 from perdure.testing.redirect import redirect
 from perdure.testing.simulator import Fault, Match, ProviderSimulator
 from tests.unit.gateway.boundary import MemoryRun
@@ -475,7 +475,7 @@ async def test_it_is_taken_out_with_the_patch() -> None:
     gateway.uninstall()
     after = (cls._request, cls.close, aiohttp.TCPConnector.__init__, aiohttp.BaseConnector.connect)
     assert after == before
-    assert guard.patch is None
+    assert AIOHTTP.patch is None
 
 
 _LATE = """

@@ -3,6 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 import aiohttp
+import botocore
+import botocore.endpoint
+import botocore.httpsession
 import httpx
 import httpx2
 import pytest
@@ -14,7 +17,7 @@ from perdure.gateway.probe import CaptureBroken, prove
 
 async def test_capture_is_proved_for_every_library(capture: gateway.Capture) -> None:
     before = capture.providers
-    assert await prove() == ["httpx2", "httpx", "aiohttp"]
+    assert await prove() == ["httpx2", "httpx", "aiohttp", "botocore"]
     assert capture.providers is before
     assert capture.unmetered == {}
 
@@ -32,6 +35,7 @@ async def test_without_capture_there_is_nothing_to_prove() -> None:
         (httpx, "AsyncHTTPTransport", "handle_async_request", "httpx.AsyncClient"),
         (httpx, "HTTPTransport", "handle_request", "httpx.Client"),
         (aiohttp, "ClientSession", "_request", "aiohttp.ClientSession"),
+        (botocore, "URLLib3Session", "send", "botocore's URLLib3Session"),
     ],
 )
 async def test_a_patch_that_does_not_hold_is_named(
@@ -42,8 +46,8 @@ async def test_a_patch_that_does_not_hold_is_named(
     capture: gateway.Capture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    patched = getattr(getattr(library, cls), method)
-    monkeypatch.setattr(getattr(library, cls), method, patched.__wrapped__)
+    owner = getattr(library, cls, None) or getattr(library.httpsession, cls)
+    monkeypatch.setattr(owner, method, getattr(owner, method).__wrapped__)
     with pytest.raises(CaptureBroken, match=rf"{name} was not seen.* {library.__version__}"):
         await prove()
 

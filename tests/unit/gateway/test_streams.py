@@ -474,7 +474,7 @@ async def test_streams_that_are_not_understood_are_passed_on_as_they_are(
     url: str, kind: str
 ) -> None:
     run = MemoryRun()
-    data = b"\x00\xff binary"
+    data = b"\x00\xff binary, and no message"
     headers = {"content-type": kind}
 
     def answer(request: httpx2.Request) -> httpx2.Response:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from perdure.gateway.formats.anthropic import MESSAGES
 from perdure.gateway.formats.base import Format, Question, Sign
+from perdure.gateway.formats.bedrock import BEDROCK
 from perdure.gateway.formats.cohere import COHERE
 from perdure.gateway.formats.google import GENERATE
 from perdure.gateway.formats.openai import OPENAI
@@ -22,15 +23,4 @@ CLAUDE_ON_VERTEX = replace(
     name="vertex.claude",
     path=re.compile(r"/models/(?P<model>[^/:]+):(?P<op>rawPredict|streamRawPredict)$"),
     streams=frozenset({"streamRawPredict"}),
-)
-# Streams are AWS's binary event stream: passed on and recorded as they are.
-BEDROCK = Format(
-    "bedrock",
-    re.compile(
-        r"/model/(?P<model>[^/]+)/"
-        r"(?P<op>invoke|invoke-with-response-stream|converse|converse-stream)$"
-    ),
-    own_parts=("system", "tools", "toolConfig"),
-    lists=("messages",),
-    streams=frozenset({"invoke-with-response-stream", "converse-stream"}),
 )

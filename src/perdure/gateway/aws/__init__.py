@@ -1,0 +1,1 @@
+"""Capture under botocore, once somebody imports it: Bedrock's calls through boto3."""
