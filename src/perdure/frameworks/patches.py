@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 
 # a module that is there once the tools are used -> what patches them (install, uninstall)
 _PATCHES = {
@@ -18,17 +19,16 @@ _PATCHES = {
     "agent_framework": "perdure.frameworks.agent_framework",
 }
 
+# packages without which nothing that they patch can be called, or patched
+_NEEDS = {"perdure.frameworks.langgraph.tools": ("langgraph",)}
+
 
 def install_imported() -> bool:
     """Patch what is imported by now; whether there is any of it. May be called often."""
     caught = False
     for there, patch in _PATCHES.items():
-        if there in sys.modules:
-            try:
-                module = import_module(patch)
-            except ImportError:  # an older SDK without such tools, or LangChain without LangGraph
-                continue
-            module.install()
+        if there in sys.modules and all(find_spec(needed) for needed in _NEEDS.get(patch, ())):
+            import_module(patch).install()
             caught = True
     return caught
 

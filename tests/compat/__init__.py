@@ -1,0 +1,1 @@
+"""Journals made with the oldest supported versions replay on the newest."""

@@ -1,0 +1,52 @@
+"""K5: a journal made with the oldest supported versions replays on those of this environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.compat.record import JOURNALS
+from tests.faults.harness import FILES, ROOT
+
+FILES_HERE = sorted(JOURNALS.glob("*.json"))
+
+
+@pytest.mark.parametrize("file", FILES_HERE, ids=lambda file: file.stem)
+def test_an_old_journal_replays(file: Path, tmp_path: Path) -> None:
+    target = f"{ROOT}/tests/faults/{FILES[file.stem.partition('_')[0]]}:app"
+    config = tmp_path / "perdure.toml"
+    # The calls are answered by the journal; the hosts only have to be known.
+    config.write_text(
+        '[gateway.providers]\n"127.0.0.1:9" = "anthropic"\n"localhost:9" = "openai"\n', "utf-8"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-m", "perdure", "replay", str(file), target, "--json"],
+        env={
+            **os.environ,
+            "PERDURE_CONFIG": str(config),
+            "PYTHONPATH": str(ROOT),
+            "ANTHROPIC_BASE_URL": "http://127.0.0.1:9",
+            "ANTHROPIC_API_KEY": "sk-simulated",
+            "OPENAI_BASE_URL": "http://localhost:9/v1",
+            "OPENAI_API_KEY": "sk-simulated",
+            "TOOL_LOG": str(tmp_path / "tools.jsonl"),
+            "LANGSMITH_TRACING": "false",
+        },
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    report = json.loads(ran.stdout)
+    assert report["outcome"] == "returned"
+    assert report["same"] is True
+    assert report["answered"] > 5
+    assert not report["reused"]
+    assert not report["unread"]
+    assert not (tmp_path / "tools.jsonl").exists()
