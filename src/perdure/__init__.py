@@ -12,6 +12,8 @@ __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
     from perdure.app import App as App
+    from perdure.client.asynchronous import AsyncClient as AsyncClient
+    from perdure.client.blocking import Client as Client
     from perdure.core.guard import Limits as Limits
     from perdure.core.retry import RetryPolicy as RetryPolicy
     from perdure.errors import NotDone as NotDone
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 # name -> module that defines it
 _PUBLIC = {
     "App": "perdure.app",
+    "AsyncClient": "perdure.client.asynchronous",
+    "Client": "perdure.client.blocking",
     "Limits": "perdure.core.guard",
     "NotDone": "perdure.errors",
     "PerdureError": "perdure.errors",
@@ -56,6 +60,8 @@ _PUBLIC = {
 
 __all__ = [
     "App",
+    "AsyncClient",
+    "Client",
     "Limits",
     "NotDone",
     "PerdureError",

@@ -1,4 +1,4 @@
-"""A server in a process of its own, to be killed: ``python -m … FOLDER``. Prints its URL."""
+"""A server in a process of its own, to be killed: ``python -m … FOLDER [PORT]``. Prints its URL."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def _ready(address: Address) -> None:
     print(address.url, flush=True)
 
 
-async def main(folder: Path) -> None:
-    config = settings(folder)
+async def main(folder: Path, port: int) -> None:
+    config = settings(folder, server__port=port)
     await upgraded(config)
     server = HttpServer(make_service(app, config), on_ready=_ready)
     await server.serve()
@@ -55,4 +55,4 @@ async def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0))

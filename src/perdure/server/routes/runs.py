@@ -117,6 +117,7 @@ class Runs:
                 f"Runs of agent {agent.info.name!r} are not stored (durability = none), so nothing "
                 "can be delayed or recognised again.",
                 hint="Leave out Idempotency-Key and delay.",
+                durability="none",
             )
         if streamed:
             raise InvalidInput(
