@@ -38,7 +38,7 @@ async def test_tokens_are_told(ground: Ground, provide: Provide, stream: bool) -
     run = await ground.start("a", "Why are there tides?")
     assert await ground.result(run) == "It is the moon."
     assert seen[0].stream is stream
-    assert await tokens(ground, run) > 0
+    assert (await tokens(ground, run) > 0) is stream
 
 
 async def test_a_model_that_cannot_stream(ground: Ground) -> None:
