@@ -58,7 +58,7 @@ def command(
     from perdure.cli.offline.check import check, elsewhere, unfinished
     from perdure.cli.offline.verdict import Checked, Verdict
     from perdure.cli.terminal import output
-    from perdure.cli.terminal.checked import Checking
+    from perdure.cli.terminal.checked import Checking, print_checked
     from perdure.errors import NotFound
 
     config = options.load(config_file, store)
@@ -74,13 +74,15 @@ def command(
             )
     names = [name for name in agents if name in only or not only]
     found: list[Checked] = []
+    others: dict[str, int] = {}
 
     async def main(stop: process.Stop) -> int:
         async with process.open_store(config) as opened:
-            others = {} if only else await elsewhere(opened, agents)
+            if not only:
+                others.update(await elsewhere(opened, agents))
             run_ids = await unfinished(opened, names, limit)
             stop.listen()
-            with Checking(len(run_ids), quiet=json_) as shown:
+            with Checking(len(run_ids)) as shown:
 
                 def told(checked: Checked) -> None:
                     found.append(checked)
@@ -96,18 +98,19 @@ def command(
                     timeout=within,
                     on_checked=told,
                 )
-                if await stop.unless(work):
-                    return stop.exit_code
-        count = Counter(checked.verdict for checked in found)
-        if json_:
-            totals = {verdict.value: count[verdict] for verdict in Verdict}
-            runs = [checked.to_dict() for checked in found]
-            output.document({"checked": len(found), **totals, "elsewhere": others, "runs": runs})
-        else:
-            shown.summary(found, others)
-        if count[Verdict.DIVERGES] or (strict and count[Verdict.CHANGED]):
-            return DIVERGE
-        return UNCLEAR if count[Verdict.UNCLEAR] else 0
+                return stop.exit_code if await stop.unless(work) else 0
 
     with output.agents_print_to_stderr():
-        return process.run_process(main)
+        code = process.run_process(main)
+    if code:
+        return code
+    count = Counter(checked.verdict for checked in found)
+    if json_:
+        totals = {verdict.value: count[verdict] for verdict in Verdict}
+        runs = [checked.to_dict() for checked in found]
+        output.document({"checked": len(found), **totals, "elsewhere": others, "runs": runs})
+    else:
+        print_checked(found, others)
+    if count[Verdict.DIVERGES] or (strict and count[Verdict.CHANGED]):
+        return DIVERGE
+    return UNCLEAR if count[Verdict.UNCLEAR] else 0

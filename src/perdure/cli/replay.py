@@ -10,9 +10,7 @@ import click
 from perdure.cli import options
 
 if TYPE_CHECKING:
-    from perdure.cli.offline.document import Export
     from perdure.cli.offline.replay import Report
-    from perdure.config import Config
 
 
 @click.command("replay")
@@ -62,13 +60,14 @@ def command(
     from perdure.cli.agents import load_agents
     from perdure.cli.offline.debugger import Debugger
     from perdure.cli.offline.replay import choose, replay
+    from perdure.cli.offline.source import exports
     from perdure.cli.terminal import output
     from perdure.cli.terminal.replay import answered, conclusion
     from perdure.errors import Diverged
 
     config = options.load(config_file, store)
     process.prepare(config)
-    found = _export(run, config)
+    (found,) = exports([run], config)
     agent = choose(load_agents([target], config), found, target)
 
     debugger = None
@@ -96,25 +95,3 @@ def command(
             hint=f"Look at it: perdure replay {run} {target} --pdb",
         )
     return 0
-
-
-def _export(run: str, config: Config) -> Export:
-    """From a file, else from the store."""
-    import asyncio
-
-    from perdure.cli import process
-    from perdure.cli.offline.document import gather, load
-    from perdure.errors import NotFound
-
-    path = Path(run)
-    if path.is_file():
-        return load(path.read_bytes(), run)
-
-    async def read() -> Export:
-        async with process.open_store(config) as opened:
-            return await gather(opened, process.open_blobs(config), run)
-
-    try:
-        return asyncio.run(read())
-    except NotFound:
-        raise NotFound(f"{run!r} is neither a file nor a run of {config.store.url}.") from None

@@ -158,7 +158,6 @@ def test_an_input_that_no_longer_fits_diverges(checks: Checks) -> None:
 
 def test_recorded_work_that_is_not_asked_for_is_a_change(checks: Checks) -> None:
     checks.park("pair")
-    change = ("asyncio.gather(look(n), look(n + 1))", "(await look(n), 1)")
     change = ("await asyncio.gather(look(n), look(n + 1))", "await look(n), 1")
     run = checks.one(change)
     assert run["verdict"] == "changed"

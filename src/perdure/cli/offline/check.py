@@ -29,6 +29,7 @@ from perdure.errors import NotFound, PerdureError
 from perdure.runtime.agent import Agent
 from perdure.runtime.audit import Audit
 from perdure.runtime.audit import Contact as Written
+from perdure.runtime.closing import Ending
 from perdure.runtime.runtime import Runtime
 from perdure.store import make_store
 from perdure.store.base import Store
@@ -37,6 +38,7 @@ from perdure.store.rows import Filter, Run
 
 UNFINISHED = (RunState.BLOCKED, RunState.QUEUED, RunState.RUNNING, RunState.WAITING)
 PAGE = 500
+UNWINDING = 5.0  # seconds that code gets to end when it was told to
 PATIENCE = 2  # stretches of quiet that are silence, while others rehearse beside it
 
 OnChecked = Callable[[Checked], None]
@@ -182,16 +184,17 @@ async def _rehearse(
     rehearsal, found, run = attempt.rehearsal, attempt.found, export.run
     assert rehearsal is not None
     report = Report(run.id)
-    try:
-        async with asyncio.timeout(timeout.total_seconds()):
-            await perform(rehearsal, report)
-    except TimeoutError:
-        at = rehearsal.stops[0].at if rehearsal.stops else None
+    performing = perform(rehearsal, report)
+    _, late = await asyncio.wait({performing}, timeout=timeout.total_seconds())
+    if late:
+        rehearsal.left = True  # its thread is not waited for
+        rehearsal.closing.close(Ending.LOST)
+        performing.cancel()
+        await asyncio.wait({performing}, timeout=UNWINDING)
         says = f"does not come to an end within {timeout.total_seconds():g} s: code between effects"
-        checked = _unclear(run, says)
-        checked.at = at
-        on_checked(checked)
+        on_checked(_unclear(run, says))
         return
+    performing.result()
     found.outcome, found.error = report.outcome, report.error
     found.stops = rehearsal.stops
     if found.stops:

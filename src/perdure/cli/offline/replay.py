@@ -123,8 +123,8 @@ async def replay(
     return report
 
 
-async def perform(attempt: Rehearsal, report: Report) -> None:
-    """In a task of its own, since unwinding cancels it."""
+def perform(attempt: Rehearsal, report: Report) -> asyncio.Task[None]:
+    """Begin it, in a task of its own, since unwinding cancels it; ``report`` gets how it ends."""
 
     async def call() -> None:
         try:
@@ -141,7 +141,7 @@ async def perform(attempt: Rehearsal, report: Report) -> None:
         except Exception as error:
             report.outcome, report.error = "raised", error
 
-    await asyncio.create_task(call())
+    return asyncio.create_task(call())
 
 
 def _difference(report: Report, export: Export) -> str | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from perdure.cli.offline.blockade import Contact
 from perdure.cli.offline.rehearsal import Stop
 from perdure.core.record import Entry, EntryState, Kind
 from perdure.core.run import RunState
@@ -118,11 +119,14 @@ def _raised(run: Run, found: Rehearsed, checked: Checked) -> None:
     name = type(found.error).__qualname__
     told = " ".join(f"{name}: {found.error}".split())
     checked.at = found.error_at
-    before = str((run.error or {}).get("type", "")).rpartition(":")[2]
+    before = {str((run.error or {}).get("type", "")).rpartition(":")[2]}
+    before |= {str(wait.get("detail", "")).partition(":")[0] for wait in run.waits}
     if found.contacts:
         checked.verdict = Verdict.UNCLEAR
-        checked.says = f"reaches for the outside beside effects, and then raises {told}"
-    elif before == name:
+        checked.says = "reaches for the outside beside effects, which a rehearsal blocks"
+        if not isinstance(found.error, Contact):
+            checked.says += f", and raises {told}"
+    elif name in before:
         checked.says = f"raises {told}, as its last attempt did"
     else:
         checked.verdict = Verdict.DIVERGES

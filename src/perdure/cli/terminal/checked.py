@@ -16,15 +16,21 @@ if TYPE_CHECKING:
     from perdure.cli.offline.verdict import Checked
 
 STYLES = {"fits": "green", "changed": "yellow", "diverges": "red", "unclear": "magenta"}
+WORDS = {
+    "fits": "go on where they are",
+    "changed": "go on, but otherwise",
+    "diverges": "diverge",
+    "unclear": "unclear",
+}
+NAMED = 3  # runs that are named of those with one reason
 MARKS = {"fits": "✓", "changed": "~", "diverges": "✗", "unclear": "?"}
 
 
 class Checking:
-    """A context while runs are checked. ``quiet``: a program reads the results."""
+    """A context while runs are checked."""
 
-    def __init__(self, total: int, *, quiet: bool) -> None:
+    def __init__(self, total: int) -> None:
         self._total = total
-        self._quiet = quiet
         self._count: Counter[str] = Counter()
         self._status = Status(self._so_far(), console=output.stderr(), spinner="dots")
 
@@ -42,34 +48,10 @@ class Checking:
         self._status.stop()
 
     def tell(self, checked: Checked) -> None:
-        """One more. Those that fit are only counted."""
+        """One more."""
         self._count[checked.verdict.value] += 1
         if output.stderr().is_terminal:
             self._status.update(self._so_far())
-        if self._quiet or (checked.verdict == "fits" and not checked.contacts):
-            return
-        verdict = checked.verdict.value
-        style = STYLES[verdict]
-        place = f" ({checked.at})" if checked.at else ""
-        text = Text(f"{MARKS[verdict]} {verdict:<8} ", style=style).append(checked.run_id)
-        text.append(f"  {checked.agent}, {checked.state.value}", style="dim")
-        text.append(f"\n    {checked.says}{place}")
-        for contact in checked.contacts:
-            text.append(f"\n    outside effects: {contact}", style="yellow")
-        output.stdout().print(text, soft_wrap=True)
-
-    def summary(self, found: Sequence[Checked], others: Mapping[str, int]) -> None:
-        """The last lines."""
-        count = Counter(checked.verdict.value for checked in found)
-        parts = [f"{count[verdict]} {verdict}" for verdict in STYLES if count[verdict]]
-        says = f"{len(found)} unfinished runs: {', '.join(parts)}." if found else "No such runs."
-        output.stdout().print(Text(says, style="bold"), soft_wrap=True)
-        if others:
-            rest = ", ".join(f"{name} ({n})" for name, n in others.items())
-            output.note(f"Not checked, since no TARGET holds their agents: {rest}")
-        if count["diverges"]:
-            run = next(one.run_id for one in found if one.verdict == "diverges")
-            output.note(f"Look at one: perdure replay {run} TARGET --pdb")
 
     def _so_far(self) -> Text:
         done = sum(self._count.values())
@@ -77,3 +59,42 @@ class Checking:
         if self._count["diverges"]:
             text.append(f", {self._count['diverges']} diverge", style="red")
         return text
+
+
+def print_checked(found: Sequence[Checked], others: Mapping[str, int]) -> None:
+    """What is worth a line, runs with one reason together; those that fit are counted."""
+    count = Counter(one.verdict.value for one in found)
+    groups: dict[tuple[str, ...], list[Checked]] = {}
+    for one in found:
+        if one.verdict != "fits" or one.contacts:
+            reason = (one.verdict.value, one.agent, one.says, one.at or "")
+            groups.setdefault(reason, []).append(one)
+    order = list(STYLES)
+    for reason in sorted(groups, key=lambda reason: order.index(reason[0]), reverse=True):
+        _group(groups[reason])
+    parts = [f"{count[verdict]} {WORDS[verdict]}" for verdict in STYLES]
+    kept = [part for part in parts if not part.startswith("0 ")]
+    runs = "run" if len(found) == 1 else "runs"
+    says = f"{len(found)} unfinished {runs}: {'; '.join(kept)}." if found else "No such runs."
+    output.stdout().print(Text(says, style="bold"), soft_wrap=True)
+    if others:
+        rest = ", ".join(f"{name} ({n})" for name, n in others.items())
+        output.note(f"Not checked, since no TARGET holds their agents: {rest}")
+    if count["diverges"]:
+        run = next(one.run_id for one in found if one.verdict == "diverges")
+        output.note(f"Look at one: perdure replay {run} TARGET --pdb")
+
+
+def _group(group: Sequence[Checked]) -> None:
+    one = group[0]
+    verdict = one.verdict.value
+    count = f"{len(group)} runs of " if len(group) > 1 else ""
+    place = f" ({one.at})" if one.at else ""
+    text = Text(f"{MARKS[verdict]} {verdict}  ", style=STYLES[verdict])
+    text.append(f"{count}{one.agent}: {one.says}{place}")
+    for contact in dict.fromkeys(c for other in group for c in other.contacts):
+        text.append(f"\n    outside effects: {contact}", style="yellow")
+    names = ", ".join(f"{other.run_id} ({other.state})" for other in group[:NAMED])
+    more = f" and {len(group) - NAMED} more" if len(group) > NAMED else ""
+    text.append(f"\n    {names}{more}", style="dim")
+    output.stdout().print(text, soft_wrap=True)
