@@ -24,10 +24,18 @@ _ADAPTERS = {
     "agents.agent": "perdure.frameworks.openai_agents",
     "perdure.frameworks.openai_agents.options": "perdure.frameworks.openai_agents",
     "langgraph": "perdure.frameworks.langgraph",
+    "google.adk": "perdure.frameworks.google_adk",
     "agent_framework": "perdure.frameworks.agent_framework",
     "pydantic_ai": "perdure.frameworks.pydantic_ai",
     "perdure.frameworks.pydantic_ai.options": "perdure.frameworks.pydantic_ai",
 }
+
+
+def _adapter(module: str) -> str | None:
+    parts = module.split(".")
+    return next(
+        (found for n in (1, 2, len(parts)) if (found := _ADAPTERS.get(".".join(parts[:n])))), None
+    )
 
 
 def adapt(
@@ -36,7 +44,7 @@ def adapt(
     """``target`` as an agent named ``name`` (default: its own name). ``tools`` of a plain function
     are those of the SDKs it calls. Raises TargetError for an object that no adapter knows."""
     for cls in type(target).__mro__:
-        module = _ADAPTERS.get(cls.__module__.partition(".")[0]) or _ADAPTERS.get(cls.__module__)
+        module = _adapter(cls.__module__)
         if module is not None:
             adapter = import_module(module)
             agent: Agent = adapter.adapt(target, name=name, tools=tools, policy=policy or Policy())

@@ -17,6 +17,7 @@ _PATCHES = {
     "agents.run": "perdure.frameworks.openai_agents",
     "pydantic_ai.tool_manager": "perdure.frameworks.pydantic_ai",
     "agent_framework": "perdure.frameworks.agent_framework",
+    "google.adk.tools": "perdure.frameworks.google_adk",
 }
 
 # packages without which nothing that they patch can be called, or patched
