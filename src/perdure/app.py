@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import fields, replace
 from datetime import timedelta
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from perdure.config import AgentConfig, Config
 from perdure.core.matching import Changed
@@ -14,15 +15,61 @@ from perdure.runtime.agent import Agent
 from perdure.runtime.handle import AgentHandle
 from perdure.runtime.policy import Policy
 
+if TYPE_CHECKING:
+    from perdure.client.asynchronous import AsyncClient
+    from perdure.server.mounted import Mounted
+    from perdure.server.web.gate import Identify
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 class App:
     """Holds agents. Make one where several agents are served together, or to set policies in
-    code; a single agent needs none (``perdure dev file.py:agent``)."""
+    code; a single agent needs none (``perdure dev file.py:agent``).
+
+    It is an ASGI app as well: ``FastAPI(lifespan=app.lifespan)`` and
+    ``api.mount("/agents", app)`` serve its agents, execute their runs and have the HTTP API under
+    ``/agents/api``, by the settings of ``perdure.toml`` and the environment."""
 
     def __init__(self) -> None:
         self.agents: dict[str, Agent] = {}
+        self._served: Mounted | None = None
+
+    # -- serving ------------------------------------------------------------------------------
+
+    def asgi(
+        self,
+        *,
+        config: Config | None = None,
+        worker: bool = True,
+        identify: Identify | None = None,
+    ) -> Mounted:
+        """The ASGI app with other settings than those of ``perdure.toml``, without a ``worker``, or
+        with ``identify``: a function of the request's connection that says who calls, so that no
+        API key is asked for."""
+        from perdure.server.mounted import Mounted
+
+        return Mounted(self, config=config, worker=worker, identify=identify)
+
+    @property
+    def _mounted(self) -> Mounted:
+        if self._served is None:
+            self._served = self.asgi()
+        return self._served
+
+    def lifespan(self, app: Any = None) -> AbstractAsyncContextManager[None]:
+        """What opens and closes it: hand it to the app that it is mounted in. Raises ConfigError,
+        StoreUnavailable, SchemaOutdated, SchemaNewer."""
+        return self._mounted.running()
+
+    def client(self, name: str = "") -> AsyncClient:
+        """A client for the host app's own code: in this process, without a key."""
+        return self._mounted.client(name)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._mounted(scope, receive, send)
+
+    # -- agents -------------------------------------------------------------------------------
 
     @overload
     def agent(self, function: F, /) -> F: ...

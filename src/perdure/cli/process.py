@@ -1,5 +1,6 @@
-"""What a process of Perdure consists of, made from the settings in one place: store, blobs, capture
-of model calls, worker, crash points, signals. ``dev``, ``serve``, ``worker`` and ``run`` use it.
+"""What a process of Perdure's own command line adds to its parts (``perdure.assembly``): logging,
+crash points, the store as commands want it, signals. ``dev``, ``serve``, ``worker`` and ``run``
+use it.
 
 Signals: the first SIGTERM or SIGINT asks to finish, a second one ends the process within seconds,
 whatever agent code is doing: what it leased goes on elsewhere from its journal.
@@ -14,21 +15,20 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from types import FrameType
 from typing import Any
 
-from perdure.cli.strays import Strays
+from perdure.assembly import capturing as capturing
+from perdure.assembly import make_worker as make_worker
+from perdure.assembly import open_blobs as open_blobs
+from perdure.assembly import upgrade_embedded as upgrade_embedded
 from perdure.config import Config
 from perdure.errors import ConfigError, SchemaOutdated, StoreUnavailable
 from perdure.observe import logs
-from perdure.runtime.agent import Agent
-from perdure.runtime.runtime import Runtime
-from perdure.runtime.worker import Worker, WorkerSettings
+from perdure.runtime.worker import Worker
 from perdure.store import Store, make_store
-from perdure.store.blobs import Blobs, make_blobs
-from perdure.store.retention import make_keeping
 from perdure.testing import crash
 
 log = logging.getLogger("perdure")
@@ -71,22 +71,6 @@ def tell(config: Config, text: str) -> None:
 # -- the store ------------------------------------------------------------------------------------
 
 
-async def upgrade_embedded(config: Config) -> None:
-    """An SQLite file is made, and brought to this Perdure's schema, by whoever uses it. A server's
-    schema is the operator's business (``perdure db upgrade``). Raises SchemaNewer."""
-    if not config.store.url.startswith("sqlite:"):
-        return
-    store = make_store(config.store.url)
-    await store.open(check=False)
-    try:
-        version, needed = await store.schema()
-        if version != needed:
-            for name in await store.upgrade():
-                log.info("Schema: %s", name)
-    finally:
-        await store.close()
-
-
 @asynccontextmanager
 async def open_store(config: Config, *, create: bool = False) -> AsyncIterator[Store]:
     """The store, open. ``create``: see :func:`upgrade_embedded`; otherwise a database that is not
@@ -108,71 +92,6 @@ async def open_store(config: Config, *, create: bool = False) -> AsyncIterator[S
         yield store
     finally:
         await store.close()
-
-
-# -- the worker -----------------------------------------------------------------------------------
-
-
-def make_worker(
-    config: Config, store: Store, agents: Mapping[str, Agent], *, root: str | None = None
-) -> Worker:
-    """A worker over an unopened or open store. ``root``: it claims this run and its children."""
-    settings = WorkerSettings(
-        concurrency=config.worker.concurrency,
-        lease=config.worker.lease,
-        max_attempt=config.worker.max_attempt,
-        drain=config.worker.drain,
-        keeping=make_keeping(config.retention),
-    )
-    return Worker(store, open_blobs(config), agents, settings, root=root)
-
-
-def open_blobs(config: Config) -> Blobs:
-    """Where large values are. Raises ConfigError, MissingExtra."""
-    return make_blobs(config.blob_place())
-
-
-@asynccontextmanager
-async def capturing(
-    config: Config, runtime: Runtime, *, strict: bool | None = None
-) -> AsyncIterator[None]:
-    """Model calls are caught while this is open, proven by a call through each HTTP library (T2).
-    Nothing with ``gateway.capture = false``. Raises ConfigError where capture does not hold.
-    ``strict`` stands before the setting."""
-    from perdure.frameworks import patches
-
-    if config.gateway.tools:
-        patches.install_imported()
-    else:
-        patches.uninstall()
-    if not config.gateway.capture:
-        yield
-        return
-    from perdure.core.retry import RetryPolicy
-    from perdure.gateway import Capture, Providers, RetrySettings, install, uninstall
-    from perdure.gateway.probe import prove
-
-    policy = RetrySettings().policy
-    retries = RetrySettings(
-        policy=RetryPolicy(
-            attempts=config.gateway.attempts,
-            base=policy.base,
-            factor=policy.factor,
-            cap=policy.cap,
-        ),
-        total=config.gateway.budget,
-    )
-    capture = Capture(Providers(config.gateway.providers), retries)
-    install(capture)
-    try:
-        libraries = await prove()
-        log.debug("Model calls are captured under %s.", ", ".join(libraries))
-        # The proof's own calls are no strays.
-        refuse = config.gateway.strict if strict is None else strict
-        capture.strays = Strays(runtime, strict=refuse)
-        yield
-    finally:
-        uninstall()
 
 
 # -- signals and the end --------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema_rs import Draft202012Validator
 
 from perdure.app import App
 from perdure.server.asgi import make_app
@@ -40,8 +40,7 @@ def _app() -> App:
 
 
 async def test_the_api_is_what_its_document_says(tmp_path: Path) -> None:
-    flags = {"server__max_wait": "0.2s"}
-    async with serving(_app(), tmp_path, **flags) as served:
+    async with serving(_app(), tmp_path, server__max_wait="0.2s") as served:
         token, _ = await create(served.store, "test", SCOPES)
         served.service.access._read_at = float("-inf")
         process = await asyncio.create_subprocess_exec(

@@ -23,6 +23,7 @@ from perdure.server.keys import READ, WRITE
 from perdure.server.web.problems import problem
 
 CALLER = "perdure.caller"  # where the ASGI scope carries who sent the request
+INSIDE = "perdure.inside"  # set by the process itself: who calls, without a key
 CLOCK = "perdure.clock"  # and its Clock
 SUBPROTOCOL = "perdure.v1"
 KEY_PROTOCOL = "perdure.key."  # before an API key, in the list of subprotocols
@@ -160,6 +161,9 @@ class Gate:
             self._traffic.open -= 1
 
     async def _who(self, scope: Scope, needed: str, key: str | None = None) -> Caller:
+        inside: Caller | None = scope.get(INSIDE)
+        if inside is not None:
+            return inside
         if self._identify is None:
             return await self._access.admit(scope, needed, key)
         found = self._identify(HTTPConnection(scope))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from perdure.cli.strays import METRIC, Strays
 from perdure.errors import BoundaryError
 from perdure.runtime.runtime import Runtime
+from perdure.runtime.strays import METRIC, Strays
 from perdure.store import make_store
 from perdure.store.blobs import FileBlobs
 

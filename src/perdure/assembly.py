@@ -1,0 +1,97 @@
+"""The parts of a process, made from the settings in one place: schema, blobs, worker, capture of
+model calls. The command line and apps that are mounted elsewhere use it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from perdure.config import Config
+from perdure.runtime.agent import Agent
+from perdure.runtime.runtime import Runtime
+from perdure.runtime.strays import Strays
+from perdure.runtime.worker import Worker, WorkerSettings
+from perdure.store import Store, make_store
+from perdure.store.blobs import Blobs, make_blobs
+from perdure.store.retention import make_keeping
+
+log = logging.getLogger("perdure")
+
+
+async def upgrade_embedded(config: Config) -> None:
+    """An SQLite file is made, and brought to this Perdure's schema, by whoever uses it. A server's
+    schema is the operator's business (``perdure db upgrade``). Raises SchemaNewer."""
+    if not config.store.url.startswith("sqlite:"):
+        return
+    store = make_store(config.store.url)
+    await store.open(check=False)
+    try:
+        version, needed = await store.schema()
+        if version != needed:
+            for name in await store.upgrade():
+                log.info("Schema: %s", name)
+    finally:
+        await store.close()
+
+
+def make_worker(
+    config: Config, store: Store, agents: Mapping[str, Agent], *, root: str | None = None
+) -> Worker:
+    """A worker over an unopened or open store. ``root``: it claims this run and its children."""
+    settings = WorkerSettings(
+        concurrency=config.worker.concurrency,
+        lease=config.worker.lease,
+        max_attempt=config.worker.max_attempt,
+        drain=config.worker.drain,
+        keeping=make_keeping(config.retention),
+    )
+    return Worker(store, open_blobs(config), agents, settings, root=root)
+
+
+def open_blobs(config: Config) -> Blobs:
+    """Where large values are. Raises ConfigError, MissingExtra."""
+    return make_blobs(config.blob_place())
+
+
+@asynccontextmanager
+async def capturing(
+    config: Config, runtime: Runtime, *, strict: bool | None = None
+) -> AsyncIterator[None]:
+    """Model calls are caught while this is open, proven by a call through each HTTP library (T2).
+    Nothing with ``gateway.capture = false``. Raises ConfigError where capture does not hold.
+    ``strict`` stands before the setting."""
+    from perdure.frameworks import patches
+
+    if config.gateway.tools:
+        patches.install_imported()
+    else:
+        patches.uninstall()
+    if not config.gateway.capture:
+        yield
+        return
+    from perdure.core.retry import RetryPolicy
+    from perdure.gateway import Capture, Providers, RetrySettings, install, uninstall
+    from perdure.gateway.probe import prove
+
+    policy = RetrySettings().policy
+    retries = RetrySettings(
+        policy=RetryPolicy(
+            attempts=config.gateway.attempts,
+            base=policy.base,
+            factor=policy.factor,
+            cap=policy.cap,
+        ),
+        total=config.gateway.budget,
+    )
+    capture = Capture(Providers(config.gateway.providers), retries)
+    install(capture)
+    try:
+        libraries = await prove()
+        log.debug("Model calls are captured under %s.", ", ".join(libraries))
+        # The proof's own calls are no strays.
+        refuse = config.gateway.strict if strict is None else strict
+        capture.strays = Strays(runtime, strict=refuse)
+        yield
+    finally:
+        uninstall()
