@@ -93,6 +93,60 @@ def test_pdb_opens_again_where_the_agent_raised(place: Place) -> None:
     assert "('third', 6)" in found.stdout
 
 
+def stopped_at(
+    place: Place, effect: str, agent: str, typed: str, *, code: str = PLAIN
+) -> subprocess.CompletedProcess[str]:
+    """Replay the only run under pdb, from this effect on."""
+    (place.folder / "changed.py").write_text(code)
+    env = {k: v for k, v in os.environ.items() if not k.startswith("PERDURE_")}
+    command = ["replay", place.only_run()["id"], "changed.py:app", "--break-at", effect]
+    return subprocess.run(
+        [sys.executable, "-m", "perdure", *command],
+        cwd=place.folder, env=env, input=typed, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+
+def test_pdb_stops_at_an_effect_and_steps_over_it(place: Place) -> None:
+    (place.folder / "plain.py").write_text(PLAIN)
+    place.run("run", "plain.py:app", "3", "--agent", "agent")
+    found = stopped_at(place, "add#2", "agent", "p ('first', first)\nn\np ('second', second)\nc\n")
+    assert found.returncode == 0, found.stderr
+    assert "step 'add' is about to be answered from the journal" in found.stderr
+    assert "-> second = await add(first, 2)" in found.stdout
+    assert "('first', 4)" in found.stdout
+    assert "('second', 6)" in found.stdout
+    # Where no such effect comes, that is said.
+    missed = stopped_at(place, "nothing", "agent", "")
+    assert "did not ask for 'nothing'" in missed.stderr
+
+
+def test_pdb_stops_at_an_effect_of_synchronous_code(place: Place) -> None:
+    code = PLAIN.replace("    twice = n * 2\n", "    twice = double(n)\n").replace(
+        "async def agent", "@perdure.step\ndef double(n: int) -> int:\n    return n * 2\n\n"
+        "async def agent",
+    )  # fmt: skip
+    (place.folder / "plain.py").write_text(code)
+    place.run("run", "plain.py:app", "3", "--agent", "blocking")
+    found = stopped_at(
+        place, "step:double", "blocking", "p ('n', n)\nn\np ('twice', twice)\nc\n", code=code
+    )
+    assert found.returncode == 0, found.stderr
+    assert "-> twice = double(n)" in found.stdout
+    assert "('n', 3)" in found.stdout
+    assert "('twice', 6)" in found.stdout
+
+
+def test_pdb_stops_where_the_journal_has_no_answer(place: Place) -> None:
+    (place.folder / "plain.py").write_text(PLAIN)
+    place.run("run", "plain.py:app", "3", "--agent", "agent")
+    changed = PLAIN.replace("await add(first, 2)", "await add(first, 20)")
+    found = stopped_at(place, "none", "agent", "p ('first', first)\nc\n", code=changed)
+    assert found.returncode == 1
+    assert "asked for where step 'add' is recorded" in found.stderr
+    assert "-> second = await add(first, 20)" in found.stdout
+    assert "('first', 4)" in found.stdout
+
+
 def test_leaving_the_debugger_ends_the_replay(place: Place) -> None:
     found = debug(place, "agent", "q\n")
     assert found.returncode == 130

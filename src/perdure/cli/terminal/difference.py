@@ -25,7 +25,7 @@ def print_comparison(found: Comparison) -> None:
         _say("The inputs differ:", "bold")
         _diff(diff(value(found.a.run.input, found.a), value(found.b.run.input, found.b), "a", "b"))
     if found.first is None:
-        _say(f"{found.alike} effects are alike in both.", "green" if found.same else "")
+        _say(f"The effects are alike in both ({found.alike}).", "green" if found.same else "")
     else:
         _first(found.first, found.alike)
         if found.differences > 1:
