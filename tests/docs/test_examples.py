@@ -43,7 +43,7 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProviderSimulator]:
 
 async def start(ground: Ground, example: str, agent: str, value: Any) -> str:
     target = f"{EXAMPLES / example}.py"
-    await ground.begin(load(target if agent in ("digest", "review") else f"{target}:{agent}"))
+    await ground.begin(load(target if agent in ("digest", "review", "support") else f"{target}:{agent}"))
     return await ground.start(agent, value)
 
 
@@ -86,6 +86,27 @@ async def test_forecaster(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> No
         result = await ground.result(run)
         gateway.uninstall()
     assert result["messages"][-1]["contents"][0]["text"] == "Cloudy."
+    assert simulator.counts().answered == 2
+
+
+async def test_support(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "any")
+    advice = {"advice": "We blocked it.", "risk": 8}
+    replies = [
+        Reply(tools=[("balance", {}), ("block_card", {"reason": "lost"})]),
+        Reply(tools=[("final_result", advice)]),
+    ]
+    with (
+        ProviderSimulator(script(replies)) as simulator,
+        redirect({"api.anthropic.com": simulator.url}),
+    ):
+        gateway.install()
+        given = {"user_prompt": "I lost my card!", "deps": 123}
+        run = await start(ground, "support", "support", given)
+        await ground.until(run, "waiting")
+        await ground.store.signal(run, "resume", orjson.dumps(True))
+        assert await ground.result(run) == advice
+        gateway.uninstall()
     assert simulator.counts().answered == 2
 
 

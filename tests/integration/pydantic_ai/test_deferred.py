@@ -156,7 +156,7 @@ async def test_a_result_from_outside(
     run = await ground.start("a", "How warm?")
     await ground.until(run, "waiting")
     (question,) = await emitted(ground, run, "interrupt")
-    assert question["kind"] == "call"
+    assert question["kind"] == "tool"
     assert question.get("metadata") == ({"by": "hand"} if raised else None)
     await ground.stop()
     await answer(ground, run, said)

@@ -44,7 +44,7 @@ async def answers(
     approvals = {c.tool_call_id: c for c in requests.approvals}
     calls = {c.tool_call_id: c for c in requests.calls}
     questions = [
-        _question(requests, call, "approval" if key in approvals else "call")
+        _question(requests, call, "approval" if key in approvals else "tool")
         for key, call in {**approvals, **calls}.items()
         if key not in done.approvals and key not in done.calls
     ]

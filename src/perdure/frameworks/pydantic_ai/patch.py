@@ -1,4 +1,4 @@
-"""The process-wide patch (docs/decisions/0015-pydantic-ai-patch.md): where Pydantic AI executes a
+"""The process-wide patch (docs/decisions/0017-pydantic-ai-patch.md): where Pydantic AI executes a
 tool that the model called, runs an output function, and asks who answers a deferred call. Outside
 a run nothing changes, and ``uninstall`` takes it out.
 """
