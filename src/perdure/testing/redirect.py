@@ -114,17 +114,22 @@ def _wrap_aiohttp(targets: Mapping[str, str]) -> Callable[[], None]:
 def _wrap_urllib3(targets: Mapping[str, str]) -> Callable[[], None]:
     from urllib3 import PoolManager
 
-    original = PoolManager.connection_from_url
+    original = PoolManager.connection_from_host
 
-    def connect(manager: Any, url: str, *args: Any, **kwargs: Any) -> Any:
-        # The path is not part of it: a pool is asked for it later.
-        target = targets.get((urlsplit(url).hostname or "").lower(), url)
-        return original(manager, target, *args, **kwargs)
+    def connect(
+        manager: Any, host: str | None, port: int | None = None, scheme: str | None = "http",
+        pool_kwargs: Any = None,
+    ) -> Any:  # fmt: skip
+        target = targets.get((host or "").lower())
+        if target is not None:
+            at = urlsplit(target)
+            host, port, scheme = at.hostname, at.port, at.scheme
+        return original(manager, host, port, scheme, pool_kwargs)
 
     patched: Any = connect
-    PoolManager.connection_from_url = patched  # type: ignore[method-assign]
+    PoolManager.connection_from_host = patched  # type: ignore[method-assign]
 
     def restore() -> None:
-        PoolManager.connection_from_url = original  # type: ignore[method-assign]
+        PoolManager.connection_from_host = original  # type: ignore[method-assign]
 
     return restore

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import anthropic
 import boto3
 import botocore.endpoint
 import botocore.httpsession
@@ -370,6 +371,7 @@ import sys
 from perdure import gateway
 gateway.install()
 assert "botocore" not in sys.modules, "perdure imports botocore"
+import anthropic
 import boto3
 boto3.Session("a", "b", region_name="us-east-1").client("bedrock-runtime")
 from botocore.httpsession import URLLib3Session
@@ -380,3 +382,43 @@ assert hasattr(URLLib3Session.send, "__wrapped__"), "not captured"
 def test_who_imports_it_late_is_not_missed_and_who_does_not_pays_nothing() -> None:
     ended = subprocess.run([sys.executable, "-c", _LATE], capture_output=True, check=False)
     assert ended.returncode == 0, ended.stderr.decode()
+
+
+async def test_anthropics_own_client_for_bedrock(capture: gateway.Capture) -> None:
+    """It stands on httpx2 and reads the same event streams."""
+
+    async def ask() -> str:
+        keys: dict[str, Any] = {"aws_access_key": "AKIA-key", "aws_secret_key": SECRET}
+        async with (
+            anthropic.AsyncAnthropicBedrock(aws_region="us-east-1", **keys) as sdk,
+            sdk.messages.stream(
+                model=MODEL, max_tokens=9, messages=[{"role": "user", "content": "Why tides?"}]
+            ) as stream,
+        ):
+            return "".join([text async for text in stream.text_stream])
+
+    start: dict[str, Any] = {
+        "id": "msg_1", "type": "message", "role": "assistant", "content": [], "model": "x",
+        "stop_reason": None, "stop_sequence": None,
+        "usage": {"input_tokens": 1, "output_tokens": 1},
+    }  # fmt: skip
+    opening: dict[str, Any] = {
+        "type": "content_block_start",
+        "index": 0,
+        "content_block": {"type": "text", "text": ""},
+    }
+    makers: list[dict[str, Any]] = [
+        {"type": "message_start", "message": start},
+        opening,
+        *MAKERS[1:],
+    ]
+    run = MemoryRun()
+    with serving((200, {}, chunks(*makers))) as server:
+        with run.running():
+            answer = await ask()
+        await run.settle()
+        assert answer == "".join(WORDS) == "".join(run.only.deltas)
+        assert run.only.states == ["done"]
+        with run.again().running():
+            assert await ask() == answer
+        assert len(server.requests) == 1

@@ -3,11 +3,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import aiohttp
 import httpcore
 import httpcore2
 import httpx
 import httpx2
 import pytest
+import urllib3
 
 from perdure.errors import ConfigError
 from perdure.testing.redirect import redirect
@@ -40,12 +42,31 @@ def test_other_hosts_are_left_alone_and_the_innermost_counts() -> None:
             client.get(URL)
 
 
+def test_aiohttp_and_urllib3_arrive_too() -> None:
+    async def ask() -> tuple[int, str]:
+        async with aiohttp.ClientSession() as session, session.get(URL) as answer:
+            return answer.status, str(answer.url)
+
+    with ProviderSimulator() as sim, redirect({"api.anthropic.com": sim.url}):
+        assert asyncio.run(ask()) == (200, URL)
+        with urllib3.PoolManager() as manager:
+            assert manager.request("GET", URL, retries=False).status == 200
+            elsewhere = sim.url + "/v1/models"
+            assert manager.request("GET", elsewhere, retries=False).status == 200
+
+
+def _methods() -> tuple[Any, ...]:
+    return (
+        httpcore2.ConnectionPool.handle_request, httpcore.ConnectionPool.handle_request,
+        aiohttp.BaseConnector.connect, urllib3.PoolManager.connection_from_host,
+    )  # fmt: skip
+
+
 def test_it_is_undone() -> None:
-    before = (httpcore2.ConnectionPool.handle_request, httpcore.ConnectionPool.handle_request)
+    before = _methods()
     with redirect({"api.anthropic.com": "http://127.0.0.1:1"}):
-        assert httpcore2.ConnectionPool.handle_request is not before[0]
-    after = (httpcore2.ConnectionPool.handle_request, httpcore.ConnectionPool.handle_request)
-    assert after == before
+        assert not set(_methods()) & set(before)
+    assert _methods() == before
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:80", "ftp://x", "http://x/path", "http://"])

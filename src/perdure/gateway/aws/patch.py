@@ -3,7 +3,7 @@ every client ends, those made before the patch too.
 
 Handlers of the public ``before-send`` event (moto, stubs) come first, and what they answer never
 gets here. The event itself is not used: it reaches only clients made later, and a handler does not
-know how its client connects (decision 12).
+know how its client connects (decision 15).
 
 botocore does not heed ``x-should-retry`` and would ask again for what the gateway has given up, so
 it is told through the method that decides it (rule F4).
