@@ -20,7 +20,10 @@ from tests.integration.google_adk.conftest import GEMINI
 from tests.integration.stage import Provide, Tally, emitted, tool_entries
 from tests.running import Ground
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*is deprecated in favor of Workflow")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*is deprecated in favor of Workflow"),
+    pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession"),
+]
 
 
 def weather(tally: Tally) -> Any:
