@@ -1,10 +1,11 @@
 """Agents of the OpenAI Agents SDK under fire. Nothing in them knows of Perdure.
 
 They are the agent with function tools of the SDK's documentation (openai.github.io, "Tools",
-"Function tools": ``@function_tool`` functions in ``Agent(name=..., tools=[...])``) with the tools of
-this suite, one of which runs another agent (the same page, "Customizing tool-agents"). ``oai_agent``
-is given as it is; ``oai_sync`` is a function around ``Runner.run_sync``; ``oai_chat`` keeps its
-conversation in a session ("Sessions": ``SQLiteSession``) and ends only if nothing is in it twice.
+"Function tools": ``@function_tool`` functions in ``Agent(name=..., tools=[...])``) with the tools
+of this suite, one of which runs another agent (the same page, "Customizing tool-agents").
+``oai_agent`` is given as it is; ``oai_sync`` is a function around ``Runner.run_sync``;
+``oai_chat`` keeps its conversation in a session ("Sessions": ``SQLiteSession``) and ends only if
+nothing in it is there twice.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ import agents
 import pytest
 
 from perdure.core.retry import RetryPolicy
-
 from perdure.frameworks.openai_agents import uninstall
 from perdure.testing.simulator import Brain, Call, Reply, script
 from tests.integration.stage import Provide, Tally, ground, provide, tally

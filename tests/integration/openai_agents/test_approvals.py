@@ -72,8 +72,10 @@ async def test_a_tool_waits_for_a_person(
     run = await ground.start("mailer", "go")
     await ground.until(run, "waiting")
     (asked,) = await emitted(ground, run, "interrupt")
-    assert asked["node"] == "mailer"
-    assert asked["value"] == {"tool": "send", "arguments": {"to": "ann"}}
+    about = {name: value for name, value in asked.items() if name != "id"}
+    assert about == {
+        "kind": "approval", "agent": "mailer", "tool": "send", "arguments": {"to": "ann"},
+    }  # fmt: skip
     assert tally.done == ["draft"]
     await ground.stop()
     await answer(ground, run, True, f"resume:{asked['id']}")
@@ -101,21 +103,19 @@ async def test_a_refusal_with_a_word_for_the_model(
     assert await ground.result(run) == "not sent"
     assert tally.done == []
     assert [r.content for r in calls[1].results] == ["not to Ann"]
-    assert await ground.warnings(run) == ["unclear"]
+    assert await ground.warnings(run) == ["no_answer"]
 
 
 async def test_questions_at_once_are_both_asked_and_answered_in_any_order(
     ground: Ground, provide: Provide, tally: Tally
 ) -> None:
-    provide(
-        Reply(tools=[("send", {"to": "ann"}), ("send", {"to": "bob"}), ("draft", {})]), "done"
-    )
+    provide(Reply(tools=[("send", {"to": "ann"}), ("send", {"to": "bob"}), ("draft", {})]), "done")
     app = App()
     app.add(mailer(tally), park_after=0)
     await ground.begin(app)
     run = await ground.start("mailer", "go")
     await ground.until(run, "waiting")
-    asked = {q["value"]["arguments"]["to"]: q["id"] for q in await emitted(ground, run, "interrupt")}
+    asked = {q["arguments"]["to"]: q["id"] for q in await emitted(ground, run, "interrupt")}
     assert set(asked) == {"ann", "bob"}
     await answer(ground, run, True, f"resume:{asked['bob']}")
     await ground.stop()
@@ -136,10 +136,8 @@ async def test_an_agent_as_a_tool_asks(
     def brain(call: Call) -> Reply:
         names = {tool.name for tool in call.tools}
         if "send" in names:
-            steps: list[Reply] = [
-                Reply(tools=[("draft", {})]), Reply(tools=[("send", {"to": "ann"})]), Reply("sent!"),
-            ]  # fmt: skip
-            return steps[call.turn]
+            send = Reply(tools=[("send", {"to": "ann"})])
+            return [Reply(tools=[("draft", {})]), send, Reply("sent!")][call.turn]
         return Reply(tools=[("mail", {"input": "mail"})]) if call.turn == 0 else Reply("finished")
 
     provider = provide(brain)
@@ -160,7 +158,7 @@ async def test_an_agent_as_a_tool_asks(
     run = await ground.start("boss", "go")
     await ground.until(run, "waiting")
     (asked,) = await emitted(ground, run, "interrupt")
-    assert asked["value"]["tool"] == "send"
+    assert asked["tool"] == "send"
     await ground.stop()
     await answer(ground, run, True)
     tally.hold("send ann")

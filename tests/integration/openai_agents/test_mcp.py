@@ -98,7 +98,7 @@ async def test_runs_at_once_share_a_connection_and_a_declared_promise_wins(
 
     async def counted() -> None:
         connects.append(1)
-        await connect()
+        await connect()  # type: ignore[no-untyped-call]
 
     made.connect = counted  # type: ignore[method-assign]
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import agents
 import pytest
 from agents import (
     Agent,
@@ -104,17 +105,13 @@ async def test_a_run_that_parks_in_a_tool_is_no_failure_of_the_tool(
         tally.done.append("quick")
         return "quick"
 
-    import agents
-
     class Hooks(agents.RunHooks[Any]):
         async def on_tool_end(self, context: Any, agent: Any, tool: Any, result: Any) -> None:
             ended.append((tool.name, result))
 
     worker = Agent(name="worker", tools=[rest, quick], model="gpt-5")
     calls: list[Call] = []
-    provider = provide(
-        listening(calls, Reply(tools=[("rest", {}), ("quick", {})]), "done")
-    )
+    provider = provide(listening(calls, Reply(tools=[("rest", {}), ("quick", {})]), "done"))
     app = App()
     if form == "run_sync":
 
@@ -147,16 +144,15 @@ async def test_a_run_that_parks_in_a_tool_is_no_failure_of_the_tool(
     assert not provider.counts().repeated
 
 
-async def test_a_cancelled_run_tells_the_model_nothing(
-    ground: Ground, provide: Provide, tally: Tally
-) -> None:
+async def test_a_cancelled_run_tells_the_model_nothing(ground: Ground, provide: Provide) -> None:
     @function_tool
     async def slow() -> str:
         """Takes long."""
-        tally.done.append("slow")
+        begun.set()
         await asyncio.Event().wait()
         return "never"
 
+    begun = asyncio.Event()
     calls: list[Call] = []
     provide(listening(calls, Reply(tools=[("slow", {})]), "must not be asked"))
     app = App()
@@ -164,8 +160,7 @@ async def test_a_cancelled_run_tells_the_model_nothing(
     await ground.begin(app)
     run = await ground.start("worker", "go")
     async with asyncio.timeout(10):
-        while not tally.count("slow"):
-            await asyncio.sleep(0)
+        await begun.wait()
     await ground.store.cancel(run)
     final = await ground.until(run)
     assert final.state == "cancelled"

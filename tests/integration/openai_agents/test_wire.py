@@ -118,7 +118,7 @@ async def test_traces_are_exported_and_are_no_stray_model_calls(
     finally:
         agents.set_trace_processors(list(before))
         processor.shutdown()
-        exporter.close()
+        exporter._client.close()
     assert {str(request.url) for request in posted} == {"https://api.openai.com/v1/traces/ingest"}
     assert strays == []
     assert len([e for e in await ground.store.journal(run) if e.kind == Kind.MODEL]) == 1

@@ -24,7 +24,7 @@ from perdure.frameworks.openai_agents.approvals import wait_for_approvals
 from perdure.frameworks.openai_agents.options import Configured
 from perdure.frameworks.openai_agents.patch import install
 from perdure.frameworks.openai_agents.servers import connected, reachable
-from perdure.frameworks.openai_agents.shapes import SCHEMA, plain, read_input
+from perdure.frameworks.openai_agents.shapes import SCHEMA, output, read_input
 from perdure.frameworks.promises import declared_tools
 from perdure.runtime.agent import Agent
 
@@ -90,7 +90,7 @@ async def _run(configured: Configured, attempt: Attempt, source: Any) -> Any:
         while True:
             result = await _once(configured, source, options)
             if not result.interruptions:
-                return plain(result.final_output)
+                return output(result.final_output)
             if current_boundary.get() is None:
                 raise UsageError(
                     f"A tool of agent {configured.agent.name!r} needs an approval, and with "

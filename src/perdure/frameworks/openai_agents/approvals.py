@@ -1,9 +1,9 @@
 """Tools that need approval (``needs_approval``) as durable waits.
 
 Each interruption becomes an event ``interrupt`` with the call's id and waits for a signal
-``resume:<id>`` or ``resume``. The run parks meanwhile. The payload is ``true`` or ``false``, or an object
-``{"approved": bool, "always": bool, "message": str}``: ``always`` holds for the tool's later calls,
-``message`` is what the model is told of a refusal.
+``resume:<id>`` or ``resume``. The run parks meanwhile. The payload is ``true`` or ``false``, or an
+object ``{"approved": bool, "always": bool, "message": str}``: ``always`` holds for the tool's later
+calls, ``message`` is what the model is told of a refusal.
 
 The SDK's ``RunState`` is never written down: a later attempt comes to the same interruptions by
 replaying the journal.
@@ -52,9 +52,7 @@ def wait_for_approvals_blocking(result: Any) -> RunState[Any]:
     """The same after ``Runner.run_sync`` in synchronous code."""
     place = _place()
     place.attempt.refuse_loop_thread("wait_for_approvals_blocking")
-    decisions = place.attempt.crossing.ask(
-        _decisions(place, result.interruptions, foreign=True)
-    )
+    decisions = place.attempt.crossing.ask(_decisions(place, result.interruptions, foreign=True))
     return _decided(result, decisions)
 
 
@@ -68,8 +66,8 @@ def _place() -> Place:
     return place.here()
 
 
-def _decided(result: Any, decisions: list[dict[str, Any]]) -> Any:
-    state = result.to_state()
+def _decided(result: Any, decisions: list[dict[str, Any]]) -> RunState[Any]:
+    state: RunState[Any] = result.to_state()
     for item, decision in zip(result.interruptions, decisions, strict=True):
         always = bool(decision.get("always"))
         if decision["approved"]:
@@ -101,8 +99,10 @@ async def _decision(around: Place, item: ToolApprovalItem, foreign: bool) -> dic
     name = str(_field(raw, "call_id") or _field(raw, "id"))
     event = {
         "id": name,
-        "node": item.agent.name,
-        "value": {"tool": item.tool_name, "arguments": _arguments(raw)},
+        "kind": "approval",
+        "agent": item.agent.name,
+        "tool": item.tool_name,
+        "arguments": _arguments(raw),
     }
     attempt.note(
         attempt.named_place(BESIDE, around), Kind.EMIT, "interrupt", digest(name.encode()),
@@ -133,7 +133,7 @@ async def _decision(around: Place, item: ToolApprovalItem, foreign: bool) -> dic
             return answer
         if ticket.live:
             attempt.pen.warn(
-                "unclear",
+                "no_answer",
                 f"The answer to {item.tool_name!r} ({name}) is neither true nor false nor an "
                 'object with "approved"; the run asks on.',
             )

@@ -1,4 +1,4 @@
-"""What a run of the Agents SDK says while it goes on, as events of the run (docs/reference/events.md).
+"""What a run of the Agents SDK says while it goes on, as events (docs/reference/events.md).
 
 - ``state``: what a model call added to the conversation, ``{"name": agent, "path", "update"}``.
 - ``agent``: a handoff, ``{"from", "to"}``.
@@ -22,7 +22,7 @@ from perdure.core.digest import digest
 from perdure.core.ports import current_boundary
 from perdure.core.record import Kind
 from perdure.frameworks.openai_agents.places import calls
-from perdure.frameworks.openai_agents.shapes import plain
+from perdure.frameworks.openai_agents.shapes import items
 from perdure.runtime.place import Place
 
 BESIDE = "events/agents"
@@ -56,7 +56,7 @@ class Told(RunHooks[Any]):
     async def on_llm_end(self, context: Any, agent: Any, response: Any) -> None:
         """A model has answered."""
         event = {"name": agent.name, "path": "/".join(calls.get())}
-        update = plain(response.output)
+        update = items(response.output)
         if len(size := orjson.dumps(update)) > MAX_UPDATE:
             await tell("state", {**event, "omitted_bytes": len(size)})
         else:

@@ -15,8 +15,8 @@ class Configured:
     ``app.add(Configured(agent, max_turns=30))``.
 
     ``context`` is called with the run's input at each attempt and gives the run's context object.
-    ``session`` is called with the id of the conversation (the run's session, else the run) and gives
-    the SDK's session for it. ``stream=False`` asks for whole answers: no tokens are told then.
+    ``session`` is called with the id of the conversation (the run's session, else the run) and
+    gives the SDK's session for it. ``stream=False`` asks for whole answers: no tokens are told.
     """
 
     agent: Agent[Any]

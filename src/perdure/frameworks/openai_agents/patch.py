@@ -1,8 +1,8 @@
-"""The process-wide patch (docs/decisions/0012-openai-agents-patch.md) and its off switch.
+"""The process-wide patch (docs/decisions/0015-openai-agents-patch.md) and its off switch.
 
 What is replaced of the SDK: its default runner (which it lets be set), the function with which it
-invokes a tool and the one with which it tells the model of a failure, and the ``run`` of guardrails,
-which it puts into tasks of their own.
+invokes a tool and the one with which it tells the model of a failure, and the ``run`` of
+guardrails, which it puts into tasks of their own.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Where code of the Agents SDK stands, as names that are the same in every attempt (rule K3).
 
-The SDK runs tools, guardrails, first turns and streamed runs in tasks of their own, and others when it
-goes on after an approval. Told apart by who comes first they could change places, so each enters a
-branch with a name that begins where its run began: a tool call its id, a guardrail its name, a
+The SDK runs tools, guardrails, first turns and streamed runs in tasks of their own, and others when
+it goes on after an approval. Told apart by who comes first they could change places, so each enters
+a branch with a name that begins where its run began: a tool call its id, a guardrail its name, a
 streamed or synchronous run its number.
 """
 
@@ -57,10 +57,10 @@ def within(name: str) -> Iterator[None]:
 
 @contextmanager
 def run_of(form: str | None, *, resumed: bool) -> Iterator[None]:
-    """The code inside is a run of the SDK's. One that it gives a task of its own (``form`` says how)
-    is a round at the caller's place: the second begins when the first is over (see ``core.branch``).
-    One that is ``resumed`` after an approval goes on with the last round, so that the calls it makes
-    again have the names they had."""
+    """The code inside is a run of the SDK's. One that it gives a task of its own (``form`` says
+    how) is a round at the caller's place: the second begins when the first is over (see
+    ``core.branch``). One that is ``resumed`` after an approval goes on with the last round, so that
+    the calls it makes again have the names they had."""
     place = cast("Place | None", current_boundary.get())
     if place is None:
         yield

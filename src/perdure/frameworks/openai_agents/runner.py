@@ -1,8 +1,9 @@
 """The SDK's default runner in a run of Perdure: what ``Runner.run``, ``run_streamed`` and
 ``run_sync`` hand their work to.
 
-It gives the run recorded sessions and the hooks that tell its events, whoever calls it: the adapter,
-a function of the user's own, an agent that is run as a tool. Outside a run it passes everything on.
+It gives the run recorded sessions and the hooks that tell its events, whoever calls it: the
+adapter, a function of the user's own, an agent that is run as a tool. Outside a run it passes
+everything on.
 """
 
 from __future__ import annotations

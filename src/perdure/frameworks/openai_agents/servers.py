@@ -1,9 +1,9 @@
 """MCP servers of agents that are served: connected while runs need them.
 
-The SDK's documentation connects a server around the run (``async with MCPServerStdio(...)``); an agent
-object that is handed over has nobody to do that. Servers that are not connected yet are connected
-when the first run that can reach them begins, and closed when none has needed them for a while. A
-server that its owner connected is left alone.
+The SDK's documentation connects a server around the run (``async with MCPServerStdio(...)``); an
+agent object that is handed over has nobody to do that. Servers that are not connected yet are
+connected when the first run that can reach them begins, and closed when none has needed them for a
+while. A server that its owner connected is left alone.
 """
 
 from __future__ import annotations

@@ -33,8 +33,9 @@ class RecordedSession:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)
 
-    @property
-    def __class__(self) -> Any:  # the SDK treats some kinds of session in ways of their own
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        # The SDK treats some kinds of session in ways of their own.
         return type(self._session)
 
     async def get_items(self, limit: int | None = None, **more: Any) -> list[Any]:
@@ -86,9 +87,7 @@ class RecordedSession:
         )
         content = digest(canonical([self._session.session_id, given]))
         values = ByAnnotation(None, name)
-        return await perform(
-            cast("Place", place), Call(declared, body, (), {}, values, content)
-        )
+        return await perform(cast("Place", place), Call(declared, body, (), {}, values, content))
 
     async def _ends_with(self, items: list[Any]) -> bool:
         found = await self._session.get_items(limit=len(items))

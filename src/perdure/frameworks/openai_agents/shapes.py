@@ -1,16 +1,18 @@
 """Inputs and outputs of agents as JSON, in the SDK's own shapes.
 
 In: a string is the user's message; a list is the SDK's list of input items (a conversation so far,
-as ``result.to_input_list()`` gives it). Out: the run's ``final_output``, typed outputs as JSON objects.
+as ``result.to_input_list()`` gives it). Out: the run's ``final_output``, typed outputs as JSON.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
 from perdure.errors import InvalidInput
+from perdure.frameworks.plain import plain
 
 SCHEMA: dict[str, Any] = {
     "description": "The user's message, or a list of the SDK's input items.",
@@ -34,18 +36,21 @@ def read_input(value: Any, *, agent: str) -> str | list[Any]:
     )
 
 
-def plain(value: Any) -> Any:
-    """``value`` as JSON values: models and dataclasses as objects. What has no such form is its
-    text."""
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json", exclude_unset=True, warnings=False)
+def output(value: Any) -> Any:
+    """A run's final output as JSON values: models and dataclasses as their own types write them."""
+    if value is None or isinstance(value, str | bool | int | float | list | tuple | dict):
+        return plain(value)
     try:
         return TypeAdapter(type(value)).dump_python(value, mode="json")
     except Exception:  # no schema for a class of the user's own
-        return str(value)
+        return plain(value)
+
+
+def items(answer: Iterable[Any]) -> list[Any]:
+    """What a model said, as the API gave it: without what it left out."""
+    return [
+        item.model_dump(mode="json", exclude_unset=True, warnings=False)
+        if isinstance(item, BaseModel)
+        else plain(item)
+        for item in answer
+    ]

@@ -1,9 +1,10 @@
 """Function tools' calls become effects, at the one place where the Agents SDK invokes a tool.
 
-Process-wide patch, documented in docs/decisions/0012-openai-agents-patch.md. The effect is around
-the tool's own code: the SDK's approvals, guardrails, time limit, hooks and ``failure_error_function``
-stay outside it and run again at each replay; the tool's code does not. It covers whatever is a
-``FunctionTool``: decorated functions, hand-made tools, tools of MCP servers, agents as tools.
+Process-wide patch, documented in docs/decisions/0015-openai-agents-patch.md. The effect is around
+the tool's own code: the SDK's approvals, guardrails, time limit, hooks and
+``failure_error_function`` stay outside it and run again at each replay; the tool's code does not.
+It covers whatever is a ``FunctionTool``: decorated functions, hand-made tools, tools of MCP
+servers, agents as tools.
 
 Invariants: a call is one effect, in a branch named by the call's id; its digest is of the arguments
 the model gave; outside a run nothing changes; no tool object is changed, the SDK invokes a copy.
@@ -80,7 +81,7 @@ def honest(original: Callable[..., Any]) -> Callable[..., Any]:
 def recorded(tool: FunctionTool, context: Any) -> FunctionTool:
     """A copy of ``tool`` whose code is performed as an effect when it is called."""
     twin = copy.copy(tool)
-    invoker = tool.on_invoke_tool
+    invoker: Any = tool.on_invoke_tool
     inner = getattr(invoker, "_invoke_tool_impl", None)
     if inner is None:
         twin.on_invoke_tool = _effect_around(invoker, tool, context)
@@ -88,8 +89,8 @@ def recorded(tool: FunctionTool, context: Any) -> FunctionTool:
     # The SDK's own answer to a tool's failure stays outside: a failure is recorded as one.
     outer = type(invoker)(
         _effect_around(inner, tool, context),
-        invoker._on_handled_error,  # type: ignore[attr-defined]
-        function_tool=twin,  # type: ignore[call-arg]
+        invoker._on_handled_error,
+        function_tool=twin,
     )
     if getattr(invoker, _SYNC, False):
         setattr(outer, _SYNC, True)

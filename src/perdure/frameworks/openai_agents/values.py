@@ -1,9 +1,10 @@
 """What a tool of the Agents SDK returns, as bytes and back (rules K8, K2): a closed registry,
 nothing is imported by name.
 
-A result is JSON, one of the SDK's tool outputs (text, image, file), or what the tool's function says
-that it returns. Of anything else the SDK hands the model the text, so the text is what is recorded,
-and what the agent sees. What JSON cannot say is an object with one key, ``$oa``, that names its kind.
+A result is JSON, one of the SDK's tool outputs (text, image, file), or what the tool's function
+says that it returns. Of anything else the SDK hands the model the text, so the text is what is
+recorded, and what the agent sees. What JSON cannot say is an object with one key, ``$oa``, that
+names its kind.
 """
 
 from __future__ import annotations
@@ -90,7 +91,8 @@ def _from_json(doc: Any) -> Any:
         return doc
     if TAG not in doc:
         return {key: _from_json(item) for key, item in doc.items()}
-    kind, value = doc[TAG], doc.get("v")
+    kind: str = doc[TAG]
+    value: Any = doc.get("v")
     if kind in _OUTPUTS:
         return _OUTPUTS[kind].model_validate(value)
     if kind == "tuple":
