@@ -110,6 +110,21 @@ async def test_support(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     assert simulator.counts().answered == 2
 
 
+async def test_haiku(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "any")
+    monkeypatch.setenv("OPENAI_AGENTS_DISABLE_TRACING", "1")
+    looks_up = Reply("I look.", tools=[("get_weather", {"city": "Lisbon"})])
+    with (
+        ProviderSimulator(script([looks_up, "Sun on old white walls"])) as simulator,
+        redirect({"api.openai.com": simulator.url}),
+    ):
+        gateway.install()
+        run = await start(ground, "haiku", "agent", "How is the weather in Lisbon?")
+        assert await ground.result(run) == "Sun on old white walls"
+        gateway.uninstall()
+    assert simulator.counts().answered == 2
+
+
 async def test_digest(ground: Ground) -> None:
     run = await start(ground, "digest", "digest", {"topics": ["tides", "moons"], "rounds": 2})
     await ground.recorded(run, "look", 2)
