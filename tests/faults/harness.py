@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 # the first part of an agent's name -> the file that has it
 FILES = {"plain": "plain.py", "graph": "graphs.py", "maf": "microsoft.py", "oai": "agents_sdk.py",
          "pai": "pydantic_agents.py"}  # fmt: skip
-PATIENCE = 30.0  # seconds for anything to happen at all
+PATIENCE = 60.0  # seconds for anything to happen at all
 
 
 @dataclass(frozen=True)
