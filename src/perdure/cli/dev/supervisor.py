@@ -34,6 +34,7 @@ T = TypeVar("T")
 LOOK = 0.3  # seconds between two looks at the files
 LONG = 1.0  # seconds after which it is said what is waited for
 LAST_WORDS = 1.0  # seconds
+APART = 0.1  # seconds between two signals
 YOUNG = 3.0  # a server that dies at this age would die again: the next change is waited for
 
 
@@ -97,7 +98,7 @@ class Supervisor:
             return
         old = self._serving
         if old is not None:
-            old.tell(signal.SIGTERM)
+            old.stop()
             await _first(old.ended.wait(), asyncio.sleep(LONG))
             if not old.ended.is_set():
                 self._say("  ↻ waiting for effects under way, then going on in the new code", "dim")
@@ -146,9 +147,9 @@ class Supervisor:
         if server is None:
             return 128 + self._told[-1]
         self._say("  Draining: runs end between two effects. A second Ctrl-C ends them now.", "dim")
-        server.tell(signal.SIGTERM)
+        server.stop()
         for _ in self._told[1:]:
-            server.tell(signal.SIGTERM)
+            server.stop()
         await server.ended.wait()
         self._serving = None
         return 128 + self._told[-1] if len(self._told) > 1 else max(server.code, 0)
@@ -206,7 +207,7 @@ class Supervisor:
     def _signalled(self, number: int) -> None:
         self._told.append(number)
         if self._asked.is_set() and self._serving is not None:
-            self._serving.tell(signal.SIGTERM)
+            self._serving.stop()
         self._asked.set()
 
     def _complain(self, error: PerdureError, then: str) -> None:
@@ -232,6 +233,8 @@ class Server:
         self.failed: PerdureError | None = None
         self.ready_at = float("inf")
         self.code = 0
+        self._stops = 0
+        self._telling: asyncio.Future[None] | None = None
         self._life = asyncio.get_running_loop().create_task(self._live())
 
     @classmethod
@@ -253,9 +256,18 @@ class Server:
         except OSError:
             pass  # it is gone, and will be seen to be
 
-    def tell(self, number: signal.Signals) -> None:
-        if self._process.returncode is None:
-            self._process.send_signal(number)
+    def stop(self) -> None:
+        """Tell it to end, once more; the second time at once."""
+        self._stops += 1
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.ensure_future(self._tell())
+
+    async def _tell(self) -> None:
+        while self._stops and self._process.returncode is None:
+            self._stops -= 1
+            self._process.terminate()
+            # Two signals of a kind that are pending together are one.
+            await asyncio.sleep(APART)
 
     async def kill(self) -> None:
         """End it at once, whatever it does."""
