@@ -65,7 +65,14 @@ def _botocore() -> _Patch:
     return BotocorePatch()
 
 
+def _urllib3() -> _Patch:
+    from perdure.gateway.unseen import UnseenPatch
+
+    return UnseenPatch()
+
+
 AIOHTTP = LatePatch("aiohttp", _aiohttp)
 # What sends requests for all of botocore's clients, and so is imported by all who make one.
 BOTOCORE = LatePatch("botocore.endpoint", _botocore)
-LATE = (AIOHTTP, BOTOCORE)
+URLLIB3 = LatePatch("urllib3", _urllib3)
+LATE = (AIOHTTP, BOTOCORE, URLLIB3)

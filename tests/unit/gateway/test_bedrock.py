@@ -422,3 +422,14 @@ async def test_anthropics_own_client_for_bedrock(capture: gateway.Capture) -> No
         with run.again().running():
             assert await ask() == answer
         assert len(server.requests) == 1
+
+
+async def test_captured_calls_are_not_told_of_as_unseen(
+    capture: gateway.Capture, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving((200, {}, WHOLE)) as server:
+        port = server.url.removeprefix("http://")
+        capture.providers = capture.providers.adding({port: "bedrock"})
+        await perform(MemoryRun(), ask)
+    assert caplog.records == []
+    assert capture.unmetered == {}

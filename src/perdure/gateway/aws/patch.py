@@ -28,6 +28,7 @@ from perdure.gateway.exchange import Served, drive
 from perdure.gateway.outcome import Incoming
 from perdure.gateway.transport.body import SyncChannel
 from perdure.gateway.transport.lines import SyncReach
+from perdure.gateway.transport.passing import passing
 from perdure.gateway.transport.slot import Slot
 
 
@@ -122,6 +123,7 @@ class _Line(SyncReach):
 
     async def send(self) -> Incoming:
         """See ``exchange.Line``."""
+        token = passing.set(True)  # it goes through urllib3, which is looked at as well
         try:
             self._request.reset_stream()
             return _Incoming(self._send(), streamed=self._request.stream_output)
@@ -129,6 +131,8 @@ class _Line(SyncReach):
             if (failure := failed(error)) is None:
                 raise
             raise failure from error
+        finally:
+            passing.reset(token)
 
     def channel(self) -> SyncChannel:
         """See ``exchange.Line``."""

@@ -1,5 +1,5 @@
-"""Marks a captured call on its way out through another library's patch: an explicit transport may
-stand on aiohttp, which must not capture the call again."""
+"""Marks a captured call on its way out through another library's patch, which must not look at it
+again: an explicit transport may stand on aiohttp, and botocore stands on urllib3."""
 
 from __future__ import annotations
 
