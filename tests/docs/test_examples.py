@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import orjson
 import pytest
 
@@ -43,7 +45,9 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProviderSimulator]:
 
 async def start(ground: Ground, example: str, agent: str, value: Any) -> str:
     target = f"{EXAMPLES / example}.py"
-    await ground.begin(load(target if agent in ("digest", "review", "support") else f"{target}:{agent}"))
+    await ground.begin(
+        load(target if agent in ("digest", "review", "support") else f"{target}:{agent}")
+    )
     return await ground.start(agent, value)
 
 
@@ -141,6 +145,27 @@ async def test_review(ground: Ground, verdict: str, receipt: str | None) -> None
     assert (await ground.result(run)).get("receipt") == receipt
 
 
+async def test_fastapi_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In FastAPI, behind its login; an order is one run, and goes on after a restart."""
+    monkeypatch.setenv("PERDURE_STORE", f"sqlite:///{tmp_path}/runs.db")
+    example = runpy.run_path(f"{EXAMPLES}/fastapi_app.py")
+    api = example["api"]
+    me = {"x-token": "let-me-in"}
+    transport = httpx2.ASGITransport(api)
+    async with httpx2.AsyncClient(transport=transport, base_url="https://shop.example") as http:
+        async with api.router.lifespan_context(api):
+            run = (await http.post("/orders/7", json=["tea", "milk"])).json()["run"]
+            assert (await http.post("/orders/7", json=["tea", "milk"])).json()["run"] == run
+            path = f"/agents/api/runs/{run}"
+            assert (await http.get(path)).status_code == 401
+            assert (await http.get(path, headers=me)).json()["agent"] == "ship"
+        async with api.router.lifespan_context(api):
+            truck = {"number": "LX-1"}
+            await http.post(f"{path}/signals/truck", json=truck, headers=me)
+            done = (await http.get(f"{path}?wait=20", headers=me)).json()
+    assert done["result"] == "2 on LX-1"
+
+
 def test_none_is_forgotten() -> None:
     tested = {name.removeprefix("test_").partition("_")[0] for name in globals()}
-    assert {path.stem for path in EXAMPLES.glob("*.py")} <= tested
+    assert {path.stem.partition("_")[0] for path in EXAMPLES.glob("*.py")} <= tested
