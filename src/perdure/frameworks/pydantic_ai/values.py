@@ -100,7 +100,9 @@ class ToolValues:
                 return {TAG: "typed", "v": orjson.Fragment(data)}
             except CodecError:
                 pass
-        return {TAG: "content", "v": self._dump(ToolReturn(return_value=value))["return_value"]}
+        doc = self._dump(ToolReturn(return_value=value))["return_value"]
+        # What has no file in it is the JSON that the model would see.
+        return doc if is_json(doc) and _content(doc) == doc else {TAG: "content", "v": doc}
 
     def _dump(self, value: ToolReturn) -> Any:
         try:
@@ -117,7 +119,7 @@ class ToolValues:
         if kind == "return":
             return _returned().validate_python(doc["v"])
         if kind == "content":
-            return _returned().validate_python({"return_value": doc["v"]}).return_value
+            return _content(doc["v"])
         raise CodecError(f"A recorded tool result is of the unknown kind {kind!r}.")
 
     def _refused(self, reason: str) -> CodecError:
@@ -150,6 +152,10 @@ def _returned() -> TypeAdapter[Any]:
 @cache
 def _usages() -> TypeAdapter[Any]:
     return TypeAdapter(RunUsage)
+
+
+def _content(doc: Any) -> Any:
+    return _returned().validate_python({"return_value": doc}).return_value
 
 
 def _write_enqueued(message: PendingMessage) -> dict[str, Any]:
