@@ -11,7 +11,7 @@ MODEL_CALLS = {
     "plain_async": 6, "plain_sync": 6, "graph_async": 6, "graph_sync": 6,
     "plain_generations": 6, "plain_lives": 6, "maf_agent": 6, "maf_flow": 6,
     "oai_agent": 6, "oai_sync": 6, "oai_chat": 6,
-    "pai_agent": 6, "pai_sync": 6, "pai_events": 6,
+    "pai_agent": 6, "pai_sync": 6, "pai_events": 6, "adk_agent": 6,
 }  # fmt: skip
 PACE = 0.02  # seconds between pieces, so that a stream has a middle
 TOOL_CALLS = 4  # three looks and a payment

@@ -9,7 +9,7 @@ STORES = ("sqlite", "postgres")
 AGENTS = (
     "plain_async", "plain_sync", "graph_async", "graph_sync", "maf_agent", "maf_flow",
     "oai_agent", "oai_sync", "oai_chat",
-    "pai_agent", "pai_sync", "pai_events",
+    "pai_agent", "pai_sync", "pai_events", "adk_agent",
 )  # fmt: skip
 
 # At which visits of a point a process is killed: early, in the middle, late.

@@ -32,7 +32,7 @@ from tests.faults.brain import MODEL_CALLS, TOOL_CALLS, brain
 ROOT = Path(__file__).parents[2]
 # the first part of an agent's name -> the file that has it
 FILES = {"plain": "plain.py", "graph": "graphs.py", "maf": "microsoft.py", "oai": "agents_sdk.py",
-         "pai": "pydantic_agents.py"}  # fmt: skip
+         "pai": "pydantic_agents.py", "adk": "adk_agents.py"}  # fmt: skip
 PATIENCE = 60.0  # seconds for anything to happen at all
 
 
@@ -92,10 +92,11 @@ class Scene:
         self.sim.start()
         config = self.folder / "perdure.toml"
         # One server under two names: a host is one provider's.
+        other = "google" if self.case.agent.startswith("adk") else "openai"
         config.write_text(
             "[gateway.providers]\n"
             f'"127.0.0.1:{self.sim.port}" = "anthropic"\n'
-            f'"localhost:{self.sim.port}" = "openai"\n'
+            f'"localhost:{self.sim.port}" = "{other}"\n'
         )
         await self.store.open(check=False)
         await self.store.upgrade()
@@ -122,6 +123,8 @@ class Scene:
             "ANTHROPIC_API_KEY": "sk-simulated",
             "OPENAI_BASE_URL": f"http://localhost:{self.sim.port}/v1",
             "OPENAI_API_KEY": "sk-simulated",
+            "GOOGLE_GEMINI_BASE_URL": f"http://localhost:{self.sim.port}",
+            "GOOGLE_API_KEY": "any",
             "TOOL_LOG": str(self.tool_log),
             "PYTHONPATH": str(ROOT),
             "LANGSMITH_TRACING": "false",
