@@ -72,7 +72,7 @@ def command(
 
     debugger = None
     if debug or break_at is not None:
-        debugger = Debugger(found.run.id, break_at, output.note)
+        debugger = Debugger(break_at, output.note)
 
     async def main() -> Report:
         return await replay(found, agent, config, on_answer=answered, debug=debugger)

@@ -20,7 +20,7 @@ Fields, in JSON lines and as attributes of records; those without a value are le
 ``effect``       key of the effect whose body logged it, as in ``perdure runs show --json``
 ``effect_kind``  ``tool``, ``step``, …
 ``effect_name``
-``trace_id``     of the run's W3C trace context
+``trace_id``     the trace that the run belongs to (W3C, 32 hex digits)
 ``exception``    the traceback, of an error that was logged with one
 ``extra``        what the line was given as ``extra={…}``
 """
@@ -35,6 +35,7 @@ from typing import Any, Final, TextIO
 import orjson
 
 from perdure.core.ports import current_boundary
+from perdure.core.trace import trace_id
 
 FORMATS: Final = ("text", "json")
 LEVELS: Final = ("debug", "info", "warning", "error")
@@ -67,21 +68,13 @@ def context() -> dict[str, Any]:
         found["epoch"] = lease.epoch
         if place.attempt.replaying:
             found["replaying"] = True
-        trace = getattr(lease, "trace_id", None) or _trace_id(lease.trace)
-        if trace:
-            found["trace_id"] = trace
+        found["trace_id"] = trace_id(lease.run_id, lease.trace)
     effect = getattr(place, "effect", None)
     if effect is not None:
         found["effect"] = effect.key.hex()
         found["effect_kind"] = str(effect.kind)
         found["effect_name"] = effect.name
     return found
-
-
-def _trace_id(traceparent: str | None) -> str | None:
-    """The second part of ``00-TRACE-SPAN-FLAGS``."""
-    parts = (traceparent or "").split("-")
-    return parts[1] if len(parts) >= 4 else None
 
 
 class JsonLines(logging.Formatter):

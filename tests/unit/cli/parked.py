@@ -24,7 +24,8 @@ def park(
     place: str, agent: str, values: Sequence[object], *, url: str = "sqlite:///.perdure/perdure.db"
 ) -> list[str]:
     """Start a run on each value with the agents of ``place``, and leave when all wait or ended."""
-    Path(".perdure").mkdir(exist_ok=True)
+    if url.startswith("sqlite:///.perdure/"):
+        Path(".perdure").mkdir(exist_ok=True)
     return asyncio.run(_park(place, agent, values, url))
 
 

@@ -3,6 +3,7 @@ library gets around. What was tried is remembered, because agents may swallow th
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 from collections.abc import Iterator
@@ -53,7 +54,7 @@ class _Blockade:
     def _audit(self, event: str, args: tuple[Any, ...]) -> None:
         if self.contacts is None or event not in _BLOCKED or _is_ours(event, args):
             return
-        what = f"{event}({_what(event, args)}) at {where()}"
+        what = f"{event}({_what(event, args)}) at {place(agent_frame())}"
         run = current_boundary.get()
         self.contacts.append(Reached(what, None if run is None else run.run_id))
         raise Contact(
@@ -77,28 +78,43 @@ def blockade() -> Iterator[list[Reached]]:
         _blockade.contacts = None
 
 
-def where(thread: str | None = None) -> str:
-    """The innermost line that is neither Perdure's nor a library's, of the calling code or of the
-    thread of this name."""
-    frame = agent_frame(thread)
+def place(frame: FrameType | None, in_thread: bool = False) -> str:
+    """A frame's line, in words."""
     if frame is not None:
         return f"{short(frame.f_code.co_filename)}:{frame.f_lineno}"
-    return "a library" if thread is None else "a thread of the agent"
+    return "a thread of the agent" if in_thread else "a library"
 
 
-def agent_frame(thread: str | None = None) -> FrameType | None:
-    """The frame of that line; None where there is none."""
+def agent_frame(
+    thread: str | None = None, root: asyncio.Task[Any] | None = None
+) -> FrameType | None:
+    """The frame of the innermost line that is neither Perdure's nor a library's: of the calling
+    code, or of the thread of this name; else the line at which the agent's ``root`` task waits
+    for what calls (``gather``, a task group). None where there is none."""
     frame: FrameType | None = sys._getframe()
     if thread is not None:
         frame = None
         for other in threading.enumerate():
             if other.name == thread and other.ident is not None:
                 frame = sys._current_frames().get(other.ident)
-    while frame is not None:
+    while frame is not None and frame.f_code is not _TURN:
         if is_agents(frame.f_code.co_filename):
             return frame
         frame = frame.f_back
-    return None
+    frames = [] if root is None else _suspended(root.get_coro())
+    return next((one for one in reversed(frames) if is_agents(one.f_code.co_filename)), None)
+
+
+_TURN = asyncio.Handle._run.__code__  # what is below it on the stack only turns the event loop
+
+
+def _suspended(what: Any) -> list[FrameType]:
+    """The frames of a coroutine that waits, the outermost first."""
+    frames = []
+    while (frame := getattr(what, "cr_frame", None)) is not None:
+        frames.append(frame)
+        what = what.cr_await
+    return frames
 
 
 def is_agents(filename: str) -> bool:

@@ -17,7 +17,6 @@ from dataclasses import replace
 from types import FrameType
 from typing import Any
 
-from perdure.cli.offline.blockade import agent_frame
 from perdure.cli.offline.rehearsal import Stop
 from perdure.runtime.agent import Agent, from_function
 
@@ -30,12 +29,11 @@ class Debugger:
     name (``tool:pay``), either with ``#2`` for the second of them, or the beginning of its key.
     ``tell`` prints a line."""
 
-    def __init__(self, run_id: str, at: str | None, tell: Callable[[str], None]) -> None:
+    def __init__(self, at: str | None, tell: Callable[[str], None]) -> None:
         self.left = False  # by ``q``
         self.met = False  # ``at`` was there
         self._at = at
         self._tell = tell
-        self._thread = f"perdure-{run_id}"
         self._met: dict[str, int] = {}
 
     def stopping(self, agent: Agent) -> Agent:
@@ -47,26 +45,24 @@ class Debugger:
         made = from_function(self._traced(function), name=agent.name, policy=agent.policy)
         return replace(agent, invoke=made.invoke)
 
-    def requested(self, kind: str, name: str, key: bytes, foreign: bool) -> None:
+    def requested(self, kind: str, name: str, key: bytes, frame: FrameType | None) -> None:
         """The agent asks for an effect that the journal answers."""
         if self._at is None or self.left or not self._is_meant(kind, name, key):
             return
         self.met = True
-        frame = agent_frame(self._thread if foreign else None)
         if frame is None:
             self._tell(f"{kind} {name!r} is asked for here, in no code of yours.")
             return
         self._tell(f"{kind} {name!r} is about to be answered from the journal.")
         self._stop_at(frame)
 
-    def stopped(self, stop: Stop, foreign: bool) -> None:
+    def stopped(self, stop: Stop, frame: FrameType | None) -> None:
         """The agent asks for what the journal does not answer."""
         if self.left:
             return
         why = "is recorded as begun only" if stop.under_way else "is not in the journal"
         if stop.instead is not None:
             why = f"is asked for where {stop.instead.kind} {stop.instead.name!r} is recorded"
-        frame = agent_frame(self._thread if foreign else None)
         if frame is None:
             return
         self._tell(f"{stop.kind} {stop.name!r} {why}: the replay ends here.")

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from types import FrameType
 from typing import Any, NoReturn
 
-from perdure.cli.offline.blockade import where
+from perdure.cli.offline.blockade import agent_frame, place
 from perdure.core.matching import Journal, Match, Verdict
 from perdure.core.ports import Ticket
 from perdure.core.record import Entry, Record
@@ -26,8 +27,8 @@ from perdure.runtime.ticket import Live
 from perdure.store.rows import Lease
 
 QUIET = 0.3  # seconds without any request, after which everyone is taken to have stopped
-# A request, before it is answered: its kind, name and key, and whether it came from a thread.
-OnRequest = Callable[[str, str, bytes, bool], None]
+# A request, before it is answered: its kind, name and key, and the agent's frame that asks.
+OnRequest = Callable[[str, str, bytes, FrameType | None], None]
 
 
 class Stop:
@@ -62,7 +63,7 @@ class Rehearsal(Attempt):
         *,
         on_answer: Callable[[Entry, bool], None],
         on_request: OnRequest | None = None,
-        on_stop: Callable[[Stop, bool], None] | None = None,
+        on_stop: Callable[[Stop, FrameType | None], None] | None = None,
         faithful: bool = True,
         patience: int = 1,
     ) -> None:
@@ -90,7 +91,7 @@ class Rehearsal(Attempt):
             await self._stop(kind, name, foreign=foreign, instead=match.entry)
         asked = self._asked if match.verdict is not Verdict.INTENT else None
         if match.entry is not None and asked is not None:
-            asked(kind, name, match.entry.key, foreign)
+            asked(kind, name, match.entry.key, self._frame(foreign))
         ticket = await super()._recorded(place, match, kind, name, foreign)
         if ticket is not None and match.entry is not None:
             self._on_answer(match.entry, match.verdict is Verdict.REUSE)
@@ -118,18 +119,21 @@ class Rehearsal(Attempt):
         under_way: bool = False,
         instead: Entry | None = None,
     ) -> NoReturn:
-        # Synchronous agent code waits in the thread that its attempt gave it.
-        at = where(f"perdure-{self.run_id}" if foreign else None)
-        stop = Stop(kind, name, under_way, at, instead)
+        frame = self._frame(foreign)
+        stop = Stop(kind, name, under_way, place(frame, foreign), instead)
         self.stops.append(stop)
         if self._on_stop is not None and len(self.stops) == 1:
-            self._on_stop(stop, foreign)
+            self._on_stop(stop, frame)
         if self._quiet_watch is None:
             self._quiet_watch = self.loop.create_task(self._close_when_quiet())
         future: asyncio.Future[None] = self.loop.create_future()
         self._stopped.append((future, foreign))
         await future
         raise Parked("the replay is over")
+
+    def _frame(self, foreign: bool) -> FrameType | None:
+        # Synchronous agent code waits in the thread that its attempt gave it.
+        return agent_frame(f"perdure-{self.run_id}" if foreign else None, self.closing.task)
 
     async def _close_when_quiet(self) -> None:
         seen, quiet = -1, 0

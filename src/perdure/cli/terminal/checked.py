@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from perdure.cli.offline.verdict import Checked
 
 STYLES = {"fits": "green", "changed": "yellow", "diverges": "red", "unclear": "magenta"}
+# of one run, of several
 WORDS = {
-    "fits": "go on where they are",
-    "changed": "go on, but otherwise",
-    "diverges": "diverge",
-    "unclear": "unclear",
+    "fits": ("fits", "fit"),
+    "changed": ("changed", "changed"),
+    "diverges": ("diverges", "diverge"),
+    "unclear": ("unclear", "unclear"),
 }
 NAMED = 3  # runs that are named of those with one reason
 MARKS = {"fits": "✓", "changed": "~", "diverges": "✗", "unclear": "?"}
@@ -72,10 +73,10 @@ def print_checked(found: Sequence[Checked], others: Mapping[str, int]) -> None:
     order = list(STYLES)
     for reason in sorted(groups, key=lambda reason: order.index(reason[0]), reverse=True):
         _group(groups[reason])
-    parts = [f"{count[verdict]} {WORDS[verdict]}" for verdict in STYLES]
+    parts = [f"{count[verdict]} {WORDS[verdict][count[verdict] != 1]}" for verdict in STYLES]
     kept = [part for part in parts if not part.startswith("0 ")]
     runs = "run" if len(found) == 1 else "runs"
-    says = f"{len(found)} unfinished {runs}: {'; '.join(kept)}." if found else "No such runs."
+    says = f"{len(found)} unfinished {runs}: {', '.join(kept)}." if found else "No such runs."
     output.stdout().print(Text(says, style="bold"), soft_wrap=True)
     if others:
         rest = ", ".join(f"{name} ({n})" for name, n in others.items())
