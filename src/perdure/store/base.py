@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from perdure.core.record import Entry
+from perdure.store.inspection import Finding, Usage
 from perdure.store.retention import Cleared, Doomed, OldPage, Trimmed
 from perdure.store.rows import (
     AgentInfo,
@@ -287,6 +288,22 @@ class Store(ABC):
     @abstractmethod
     async def references(self, after: bytes = b"", limit: int = 1000) -> list[bytes]:
         """The next references to blobs after this one, in order, each once."""
+
+    # -- looking after it ---------------------------------------------------------------------
+
+    @abstractmethod
+    async def inspect(self) -> list[Finding]:
+        """What should not be (see ``perdure.store.inspection``). It reads everything but values,
+        a little at a time."""
+
+    @abstractmethod
+    async def mend(self, finding: Finding) -> bool:
+        """Repair what is safe to repair, if it is still so; returns whether it was. What is to be
+        deleted goes with the next ``clear``."""
+
+    @abstractmethod
+    async def usage(self) -> Usage:
+        """What takes how much space, and which runs there are."""
 
     # -- requests (Z1) ------------------------------------------------------------------------
 

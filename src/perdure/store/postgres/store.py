@@ -13,11 +13,20 @@ from datetime import datetime, timedelta
 from perdure.core.record import Entry
 from perdure.store import migrations
 from perdure.store.base import Membership, Store
+from perdure.store.inspection import Finding, Usage
 from perdure.store.postgres import schema
 from perdure.store.postgres.address import Address
 from perdure.store.postgres.link import Clock, Link, Pool, closed
 from perdure.store.postgres.membership import LockMembership
-from perdure.store.postgres.verbs import attempts, catalog, enqueue, outside, retention, upkeep
+from perdure.store.postgres.verbs import (
+    attempts,
+    catalog,
+    enqueue,
+    inspection,
+    outside,
+    retention,
+    upkeep,
+)
 from perdure.store.postgres.wakes import Wakes
 from perdure.store.retention import Cleared, Doomed, OldPage, Trimmed
 from perdure.store.rows import (
@@ -237,6 +246,17 @@ class PostgresStore(Store):
 
     async def references(self, after: bytes = b"", limit: int = 1000) -> list[bytes]:
         return await retention.references(self._pool, after, limit)
+
+    # -- looking after it ---------------------------------------------------------------------
+
+    async def inspect(self) -> list[Finding]:
+        return await inspection.inspect(self._pool)
+
+    async def mend(self, finding: Finding) -> bool:
+        return await inspection.mend(self._pool, finding)
+
+    async def usage(self) -> Usage:
+        return await inspection.usage(self._pool)
 
     # -- requests (Z1) ------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from perdure.core.record import Entry
 from perdure.errors import SchemaOutdated
 from perdure.store import migrations
 from perdure.store.base import Membership, Store
+from perdure.store.inspection import Finding, Usage
 from perdure.store.retention import Cleared, Doomed, OldPage, Trimmed
 from perdure.store.rows import (
     AgentInfo,
@@ -49,6 +50,7 @@ from perdure.store.sqlite.verbs import (
     catalog,
     claim,
     enqueue,
+    inspection,
     log,
     outside,
     retention,
@@ -281,6 +283,17 @@ class SqliteStore(Store):
 
     async def references(self, after: bytes = b"", limit: int = 1000) -> list[bytes]:
         return await self._readers.read(lambda link: retention.references(link, after, limit))
+
+    # -- looking after it ---------------------------------------------------------------------
+
+    async def inspect(self) -> list[Finding]:
+        return await self._readers.read(lambda link: inspection.inspect(link, self._clock()))
+
+    async def mend(self, finding: Finding) -> bool:
+        return await self._writer.write(lambda tx: inspection.mend(tx, finding))
+
+    async def usage(self) -> Usage:
+        return await self._readers.read(inspection.usage)
 
     # -- requests (Z1) ------------------------------------------------------------------------
 
