@@ -425,7 +425,9 @@ async def test_what_tools_return_comes_back_as_it_was(
     assert await ground.result(run) == "done"
     assert tally.count("point") == 1
     image_out = agents.ToolOutputImage(image_url="data:image/png;base64,AA==")
-    assert returned[:3] == [Point(1, 2), image_out, (1, "a")]
+    # Versions that do not tell a tool's function: what the model is told of the object.
+    told = Point(1, 2) if "__wrapped__" in vars(agents.FunctionTool) else str(Point(1, 2))
+    assert returned[:3] == [told, image_out, (1, "a")]
     assert returned[3:6] == returned[:3]
 
 
