@@ -12,9 +12,16 @@ QUESTION = "What do I need in Oslo?"
 
 
 @pytest.fixture
-def model(monkeypatch):
-    """The provider's address leads to a simulator, which can be asked what was called."""
+def agent(monkeypatch):
     monkeypatch.setenv("@KEY@", "any")
+    from agent import agent
+
+    return agent
+
+
+@pytest.fixture
+def model(agent):
+    """The provider's address leads to a simulator, which can be asked what was called."""
     with ProviderSimulator(script(ANSWERS)) as simulator, redirect({"@HOST@": simulator.url}):
         gateway.install()
         yield simulator
@@ -22,9 +29,7 @@ def model(monkeypatch):
 
 
 @pytest.fixture
-async def runs(model):
-    from agent import agent
-
+async def runs(agent, model):
     async with LocalRuns(agent) as local:
         yield local
 
