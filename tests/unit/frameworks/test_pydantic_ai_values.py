@@ -112,7 +112,7 @@ def test_what_a_body_did_to_its_run() -> None:
     assert again.value == "ok"
     assert again.usage == usage
     (enqueued,) = again.enqueued
-    assert enqueued.enqueue_id == message.enqueue_id
+    assert enqueued == message
     assert enqueued.messages[0].parts[0].content == "Hurry."  # type: ignore[union-attr]
 
 

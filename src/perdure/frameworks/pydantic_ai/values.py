@@ -30,7 +30,9 @@ except ImportError:  # an older Pydantic AI
     class ToolFailed(Exception):  # type: ignore[no-redef]
         """Stands for what does not exist there."""
 
-        message: str
+        def __init__(self, message: str) -> None:
+            self.message = message
+            super().__init__(message)
 
 
 TAG = "$pai"
