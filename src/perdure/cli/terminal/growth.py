@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from perdure.cli.terminal.tree import SILENT
+from perdure.cli.terminal.states import SILENT
 from perdure.codec import BLOB, RAW
 from perdure.core.record import EntryState, Kind, RecordType
 from perdure.gateway.answer import Answer

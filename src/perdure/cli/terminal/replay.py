@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from perdure.cli.terminal.output import stderr
-from perdure.cli.terminal.states import MARKS
+from perdure.cli.terminal.states import MARKS, SILENT
 from perdure.cli.terminal.times import short_seconds
-from perdure.cli.terminal.tree import SILENT
 from perdure.core.record import Entry, Kind
 
 if TYPE_CHECKING:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from perdure.core.record import Kind
+
+# Effects that say nothing to people: the time, random numbers.
+SILENT = frozenset({Kind.CLOCK, Kind.RANDOM})
+
 STYLES = {
     "blocked": "yellow",
     "queued": "cyan",

@@ -14,12 +14,12 @@ from typing import Any
 
 import orjson
 
+from perdure.cli.terminal.states import SILENT
 from perdure.codec import BLOB, RAW
 from perdure.core.record import EntryState, Kind, RecordType
 from perdure.core.run import RunState
 from perdure.store.rows import LogEvent, Run
 
-SILENT = frozenset({Kind.CLOCK, Kind.RANDOM})
 WAITING = frozenset({Kind.SLEEP, Kind.SIGNAL, Kind.RUN})  # kinds that hold no worker for long
 OVER = frozenset({EntryState.DONE, EntryState.FAILED, EntryState.ABANDONED})
 CUT = "cut"  # a try that its attempt's end cut
