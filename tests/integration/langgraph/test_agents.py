@@ -98,6 +98,7 @@ async def test_openai_with_a_checkpoint_less_chat_history(
         "researcher", {"messages": [{"role": "user", "content": "Why are there tides?"}]}
     )
     await tally.reached("fetch")
+    await ground.recorded(run, "search")
     await ground.stop()
     tally.release("fetch")
     await ground.begin(app)

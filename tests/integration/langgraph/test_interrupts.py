@@ -83,7 +83,8 @@ async def test_a_node_that_asks_and_is_answered_by_another_worker(
         await ground.asked(run, 2)
         await ground.until(run, "waiting")
         second = (await questions(ground, run))[1]
-        assert second["id"] != asked["id"]
+        # With a checkpointer of its own the ids are LangGraph's: before 1.2.17 one for a task.
+        assert kept or second["id"] != asked["id"]
         assert second["value"] == "sure?"
         await answer(ground, run, {"yes": True}, f"resume:{second['id']}")
         result = await ground.result(run)

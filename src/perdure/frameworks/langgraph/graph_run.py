@@ -22,7 +22,7 @@ from langgraph.types import Command, StateSnapshot
 
 from perdure.core.ports import current_boundary
 from perdure.errors import UsageError
-from perdure.frameworks.langgraph.interrupts import Interrupts, Pending, breakpoint_at, pending
+from perdure.frameworks.langgraph.interrupts import Interrupts, Pending, breakpoint_at, is_over, pending
 from perdure.frameworks.langgraph.places import Places, places
 from perdure.frameworks.langgraph.saver import PrivateSaver, fenced
 from perdure.frameworks.langgraph.shapes import plain, read_input
@@ -95,7 +95,7 @@ class GraphRun:
                 if self._is_ours(snapshot):
                     source, waiting = None, self._left_waiting(snapshot)
                     self._latest = self._output(snapshot)
-                    if not snapshot.next:
+                    if is_over(snapshot):
                         return self._result()
             while True:
                 if waiting is not None:
@@ -133,7 +133,7 @@ class GraphRun:
             if self._is_ours(snapshot):
                 source, waiting = None, self._left_waiting(snapshot)
                 self._latest = self._output(snapshot)
-                if not snapshot.next:
+                if is_over(snapshot):
                     return self._result()
         while True:
             if waiting is not None:

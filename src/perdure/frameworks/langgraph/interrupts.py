@@ -45,9 +45,15 @@ class Pending:
     nodes: dict[str, str]
 
 
+def is_over(snapshot: StateSnapshot) -> bool:
+    """Whether a graph has run to its end. A task that asks a second time is no ``next`` one before
+    LangGraph 1.2.17."""
+    return not snapshot.next and not any(task.interrupts for task in snapshot.tasks)
+
+
 def pending(snapshot: StateSnapshot) -> Pending | None:
     """What a graph that stopped is waiting for; None where it has run to its end."""
-    if not snapshot.next:
+    if is_over(snapshot):
         return None
     step = (snapshot.metadata or {}).get("step", -2) + 1
     questions: dict[str, Any] = {}
