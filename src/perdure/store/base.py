@@ -20,6 +20,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from perdure.core.record import Entry
 from perdure.store.inspection import Finding, Usage
@@ -304,6 +305,12 @@ class Store(ABC):
     @abstractmethod
     async def usage(self) -> Usage:
         """What takes how much space, and which runs there are."""
+
+    @abstractmethod
+    async def back_up(self, file: Path) -> list[bytes]:
+        """Copy the database to a new file while it is in use, as it is at one moment; returns the
+        references to blobs in the copy. Raises Conflict where the file is there, UsageError where
+        the database has tools of its own."""
 
     # -- requests (Z1) ------------------------------------------------------------------------
 

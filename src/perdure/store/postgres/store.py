@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from perdure.core.record import Entry
+from perdure.errors import UsageError
 from perdure.store import migrations
 from perdure.store.base import Membership, Store
 from perdure.store.inspection import Finding, Usage
@@ -257,6 +259,12 @@ class PostgresStore(Store):
 
     async def usage(self) -> Usage:
         return await inspection.usage(self._pool)
+
+    async def back_up(self, file: Path) -> list[bytes]:
+        raise UsageError(
+            "A PostgreSQL database is copied by PostgreSQL's own tools.",
+            hint="pg_dump --format=custom --schema=perdure --file=FILE URL",
+        )
 
     # -- requests (Z1) ------------------------------------------------------------------------
 

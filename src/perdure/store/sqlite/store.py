@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from perdure.core.record import Entry
 from perdure.errors import SchemaOutdated
@@ -33,7 +34,7 @@ from perdure.store.rows import (
     Woken,
     WorkerInfo,
 )
-from perdure.store.sqlite import schema
+from perdure.store.sqlite import backup, schema
 from perdure.store.sqlite.columns import from_time, micros, to_time
 from perdure.store.sqlite.connection import (
     DIALECT,
@@ -294,6 +295,9 @@ class SqliteStore(Store):
 
     async def usage(self) -> Usage:
         return await self._readers.read(inspection.usage)
+
+    async def back_up(self, file: Path) -> list[bytes]:
+        return await self._readers.read(lambda link: backup.back_up(link, file))
 
     # -- requests (Z1) ------------------------------------------------------------------------
 

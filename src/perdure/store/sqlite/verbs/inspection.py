@@ -216,6 +216,12 @@ TABLES = (
 )  # fmt: skip
 
 
+def _contents(link: sqlite3.Connection, table: str) -> int:
+    columns = [row["name"] for row in link.execute(f"PRAGMA table_info({table})")]
+    lengths = " + ".join(f"coalesce(length({column}), 0)" for column in columns)
+    return int(link.execute(f"SELECT coalesce(sum({lengths}), 0) FROM {table}").fetchone()[0])
+
+
 def usage(link: sqlite3.Connection) -> Usage:
     """See ``Store.usage``."""
     pages = link.execute("PRAGMA page_count").fetchone()[0]
@@ -229,7 +235,8 @@ def usage(link: sqlite3.Connection) -> Usage:
             ).fetchall()
         )
     except sqlite3.OperationalError:
-        pass  # this SQLite was built without dbstat
+        # This SQLite was built without dbstat: what the rows hold, without indexes.
+        sizes = {name: _contents(link, name) for name in TABLES}
     tables = [
         TableUsage(
             name, link.execute(f"SELECT count(*) FROM {name}").fetchone()[0], sizes.get(name), True
