@@ -231,7 +231,7 @@ def usage(link: sqlite3.Connection) -> Usage:
         sizes = dict(
             link.execute(
                 "SELECT m.tbl_name, sum(d.pgsize) FROM dbstat d"
-                " JOIN sqlite_master m ON m.name = d.name WHERE d.aggregate GROUP BY m.tbl_name"
+                " JOIN sqlite_master m ON m.name = d.name WHERE d.aggregate = 1 GROUP BY m.tbl_name"
             ).fetchall()
         )
     except sqlite3.OperationalError:
