@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from uuid import uuid4
 
+from perdure.cli.offline.document import dump, gather
 from perdure.core.crash import Point
+from perdure.store.blobs import FileBlobs
 from perdure.store.rows import NewRun
 from tests.faults.cases import AGENTS
 from tests.faults.harness import Case, Scene, until
@@ -43,15 +42,9 @@ async def record(agent: str) -> Path:
             run = await scene.store.get(run_id)
             if run.state != "succeeded":
                 raise SystemExit(f"{agent}: {run.state} {run.error}\n{scene.output()}")
+            found = await gather(scene.store, FileBlobs(Path(folder)), run_id)
             JOURNALS.mkdir(exist_ok=True)
-            export = subprocess.run(
-                [sys.executable, "-m", "perdure", "runs", "export", run_id, "--store", scene.url],
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-                cwd=folder,
-                stdout=subprocess.PIPE,
-                check=True,
-            )
-    file.write_bytes(export.stdout)
+            file.write_bytes(dump(found, await scene.store.now()))
     return file
 
 

@@ -22,7 +22,13 @@ from langgraph.types import Command, StateSnapshot
 
 from perdure.core.ports import current_boundary
 from perdure.errors import UsageError
-from perdure.frameworks.langgraph.interrupts import Interrupts, Pending, breakpoint_at, is_over, pending
+from perdure.frameworks.langgraph.interrupts import (
+    Interrupts,
+    Pending,
+    breakpoint_at,
+    is_over,
+    pending,
+)
 from perdure.frameworks.langgraph.places import Places, places
 from perdure.frameworks.langgraph.saver import PrivateSaver, fenced
 from perdure.frameworks.langgraph.shapes import plain, read_input
