@@ -8,10 +8,13 @@ from perdure.cli.lazy import Entry, LazyGroup
 
 COMMANDS = {
     "upgrade": Entry("perdure.cli.db.upgrade", "Bring the schema to this version's."),
-    "check": Entry("perdure.cli.db.check", "Whether the schema is this version's."),
+    "check": Entry("perdure.cli.db.check", "Look for what should not be, and mend it."),
+    "stats": Entry("perdure.cli.db.stats", "What takes how much space."),
+    "prune": Entry("perdure.cli.db.prune", "Delete old runs and what nothing refers to."),
+    "backup": Entry("perdure.cli.db.backup", "Copy a SQLite store and its blobs."),
 }
 
 
 @click.group("db", cls=LazyGroup, entries=COMMANDS)
 def command() -> None:
-    """The database's schema."""
+    """The database and the large values beside it."""

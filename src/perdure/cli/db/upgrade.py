@@ -22,6 +22,7 @@ def command(json_: bool, store: str | None, config_file: Path | None) -> None:
 
     from perdure.cli import process
     from perdure.cli.terminal import output
+    from perdure.cli.terminal.busy import busy
     from perdure.store import make_store
 
     config = options.load(config_file, store)
@@ -31,7 +32,8 @@ def command(json_: bool, store: str | None, config_file: Path | None) -> None:
         opened = make_store(config.store.url)
         await opened.open(check=False)
         try:
-            applied = await opened.upgrade()
+            with busy("Upgrading the schema"):
+                applied = await opened.upgrade()
             version, _ = await opened.schema()
         finally:
             await opened.close()
