@@ -103,9 +103,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _say(word: str, text: str) -> None:
     """A line on stderr, its first word in colour where someone looks at it."""
     sys.stdout.flush()
-    if sys.stderr.isatty():
-        from perdure.cli.terminal.output import stderr
+    from perdure.cli.terminal.output import stderr
 
+    if stderr().is_terminal:
         style = "bold red" if word == "error" else "bold"
         stderr().print(f"[{style}]{word}:[/] ", end="")
     else:

@@ -24,6 +24,7 @@ from perdure.assembly import capturing as capturing
 from perdure.assembly import make_worker as make_worker
 from perdure.assembly import open_blobs as open_blobs
 from perdure.assembly import upgrade_embedded as upgrade_embedded
+from perdure.cli.terminal.busy import busy
 from perdure.config import Config
 from perdure.errors import ConfigError, SchemaOutdated, StoreUnavailable
 from perdure.observe import logs
@@ -79,7 +80,8 @@ async def open_store(config: Config, *, create: bool = False) -> AsyncIterator[S
         await upgrade_embedded(config)
     store = make_store(config.store.url)
     try:
-        await store.open()
+        with busy(f"Opening {store.url}"):
+            await store.open()
     except SchemaOutdated as error:
         if config.store.url.startswith("sqlite:") and "version" not in error.detail:
             raise StoreUnavailable(

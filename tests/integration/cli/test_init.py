@@ -35,6 +35,7 @@ def _there(module: str) -> bool:
         return False
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_a_new_project_works_as_it_is(framework: str, tmp_path: Path) -> None:
     missing = [module for module in NEEDS[framework] if not _there(module)]
@@ -46,7 +47,7 @@ def test_a_new_project_works_as_it_is(framework: str, tmp_path: Path) -> None:
     def python(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, *args],
-            cwd=tmp_path, env={**clean, **env}, capture_output=True, text=True, timeout=100,
+            cwd=tmp_path, env={**clean, **env}, capture_output=True, text=True, timeout=250,
         )  # fmt: skip
 
     tested = python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist")

@@ -27,6 +27,7 @@ def command(run_id: str, file: str, store: str | None, config_file: Path | None)
     from perdure.cli import process
     from perdure.cli.offline.document import dump, gather
     from perdure.cli.terminal import output
+    from perdure.cli.terminal.busy import busy
     from perdure.errors import InvalidInput
 
     config = options.load(config_file, store)
@@ -34,7 +35,8 @@ def command(run_id: str, file: str, store: str | None, config_file: Path | None)
 
     async def main() -> bytes:
         async with process.open_store(config) as opened:
-            found = await gather(opened, process.open_blobs(config), run_id)
+            with busy("Reading the run"):
+                found = await gather(opened, process.open_blobs(config), run_id)
             return dump(found, await opened.now())
 
     data = asyncio.run(main())
