@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from perdure.config import Config, duration, load
+from perdure.config import Config, client_settings, duration, load
 from perdure.errors import ConfigError
 
 
@@ -167,3 +167,28 @@ def test_where_blobs_are() -> None:
     assert sqlite.blob_folder() == Path("/data/runs.blobs")
     other = load(environ={"PERDURE_STORE": "postgresql://h/d"})
     assert other.blob_folder() == Path(".perdure/blobs")
+
+
+def test_a_table_in_a_section_holds_settings_that_begin_with_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "perdure.toml"
+    file.write_text('[server.cors]\norigins = ["https://a.example", "https://b.example"]\n')
+    config = load(file, environ={})
+    assert config.server.cors_origins == ("https://a.example", "https://b.example")
+    assert config.sources == {"server.cors_origins": str(file)}
+    file.write_text("[server.cors]\nnonsense = 1\n")
+    with pytest.raises(ConfigError, match="server.cors_nonsense"):
+        load(file, environ={})
+
+
+def test_lists_of_texts() -> None:
+    environ = {"PERDURE_SERVER_CORS_ORIGINS": "https://a.example, https://b.example"}
+    assert load(environ=environ).server.cors_origins == ("https://a.example", "https://b.example")
+    with pytest.raises(ConfigError, match="is not a list"):
+        load(environ={}, flags={"server.cors_origins": [1]})
+
+
+def test_where_a_client_finds_its_server() -> None:
+    assert client_settings({}) == (None, None)
+    environ = {"PERDURE_URL": "http://x", "PERDURE_API_KEY": "pk_a_b"}
+    assert client_settings(environ) == ("http://x", "pk_a_b")
+    assert load(environ=environ).sources == {}
