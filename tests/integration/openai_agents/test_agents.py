@@ -248,6 +248,28 @@ async def test_promises_are_declared_without_touching_the_agent(
     assert asked == [{"amount": 3}]
 
 
+async def test_promises_for_the_tools_of_a_function_that_calls_the_runner(
+    ground: Ground, provide: Provide
+) -> None:
+    @function_tool
+    async def pay(amount: int) -> str:
+        """Pays."""
+        return f"paid {amount}"
+
+    payer = Agent(name="payer", tools=[pay], model="gpt-5")
+    provide(Reply(tools=[("pay", {"amount": 3})]), "done")
+
+    async def desk(text: str) -> Any:
+        return (await Runner.run(payer, text)).final_output
+
+    app = App()
+    app.add(desk, tools={"pay": "idempotent"})
+    await ground.begin(app)
+    run = await ground.start("desk", "go")
+    assert await ground.result(run) == "done"
+    assert [str(e.promise) for e in await tool_entries(ground, run)] == ["idempotent"]
+
+
 async def test_bad_arguments_for_a_once_tool_are_no_uncertain_payment(
     ground: Ground, provide: Provide, tally: Tally
 ) -> None:

@@ -23,7 +23,6 @@ from perdure.testing.simulator import Call, Reply
 from tests.integration.openai_agents.conftest import Provide, Tally, listening
 from tests.running import Ground
 
-
 has_cache_keys = pytest.mark.skipif(
     find_spec("agents.run_internal.prompt_cache_key") is None, reason="an SDK without cache keys"
 )

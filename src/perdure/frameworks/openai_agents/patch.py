@@ -2,7 +2,8 @@
 
 What is replaced of the SDK: its default runner (which it lets be set), the function with which it
 invokes a tool and the one with which it tells the model of a failure, and the ``run`` of
-guardrails, which it puts into tasks of their own.
+guardrails, which it puts into tasks of their own; in versions before 0.24 the function that makes
+tools of MCP tools, which forgets what the server says of them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from agents import run as sdk_run
 from agents.guardrail import InputGuardrail, OutputGuardrail
+from agents.mcp import MCPUtil
 
 from perdure.errors import TargetError
 from perdure.frameworks.openai_agents.places import within
@@ -45,6 +47,7 @@ def install() -> None:
                 _replace(import_module(holder), name, around(original))
     for guardrail in (InputGuardrail, OutputGuardrail):
         _replace(guardrail, "run", _named(guardrail.run))
+    _replace(MCPUtil, "to_function_tool", _keeping_hints(vars(MCPUtil)["to_function_tool"]))
     real = sdk_run.get_default_agent_runner()
     sdk_run.set_default_agent_runner(RecordedRunner(real))
     _undo.append(lambda: sdk_run.set_default_agent_runner(real))
@@ -62,9 +65,22 @@ def uninstall() -> None:
 
 
 def _replace(holder: Any, name: str, value: Any) -> None:
-    original = getattr(holder, name)
+    original = vars(holder)[name]
     setattr(holder, name, value)
     _undo.append(lambda: setattr(holder, name, original))
+
+
+def _keeping_hints(original: classmethod[Any, Any, Any]) -> classmethod[Any, Any, Any]:
+    """What an MCP server says of a tool is on the SDK's tool since 0.24."""
+
+    @functools.wraps(original.__func__)
+    def to_function_tool(cls: Any, tool: Any, *args: Any, **kwargs: Any) -> Any:
+        made = original.__func__(cls, tool, *args, **kwargs)
+        if not hasattr(made, "_mcp_annotations"):
+            made._mcp_annotations = tool.annotations
+        return made
+
+    return classmethod(to_function_tool)
 
 
 def _named(original: Callable[..., Any]) -> Callable[..., Any]:
