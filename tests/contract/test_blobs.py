@@ -186,7 +186,8 @@ def test_a_put_in_the_middle_of_a_removal_wins(
     reference = blobs.put(DATA)
     path = tmp_path / NAME[:2] / NAME
     os.utime(path, (now() - 2 * HOUR,) * 2)
-    rename, seen = Path.rename, []
+    rename = Path.rename
+    seen: list[bytes] = []
 
     def slow(self: Path, target: Path) -> Any:
         if not seen:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 import pytest
@@ -32,7 +33,7 @@ DAY = timedelta(days=1)
 BLOB = b"\x01"
 
 
-async def ended(store: Store, state: RunState = RunState.SUCCEEDED, **fields: object) -> str:
+async def ended(store: Store, state: RunState = RunState.SUCCEEDED, **fields: Any) -> str:
     lease = await started(store, **fields)
     await settle(store, lease, state)
     return lease.run_id

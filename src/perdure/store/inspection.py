@@ -110,7 +110,10 @@ class TableUsage(NamedTuple):
     exact: bool
 
 
-class RunsUsage(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class RunsUsage:
+    """How many runs of an agent are in a state, and since when the oldest is there."""
+
     agent: str
     state: str
     count: int

@@ -148,7 +148,7 @@ class Clock:
             self._asked.release()
             await self._passes.acquire()
 
-        monkeypatch.setattr(housekeeping.asyncio, "sleep", slept)
+        monkeypatch.setattr(asyncio, "sleep", slept)
 
     async def idle(self) -> None:
         """Until it sleeps between two passes."""

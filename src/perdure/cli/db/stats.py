@@ -20,6 +20,7 @@ def command(json_: bool, store: str | None, config_file: Path | None) -> None:
     false where the rows of a large table are an estimate; "bytes" of a table may be null.
     """
     import asyncio
+    from dataclasses import asdict
 
     from perdure.cli import process
     from perdure.cli.terminal import output
@@ -48,7 +49,7 @@ def command(json_: bool, store: str | None, config_file: Path | None) -> None:
                     {"name": t.name, "rows": t.rows, "bytes": t.size, "exact": t.exact}
                     for t in usage.tables
                 ],
-                "runs": [run._asdict() for run in usage.runs],
+                "runs": [asdict(run) for run in usage.runs],
                 "blobs": {"place": blobs.url, "count": count, "bytes": size},
             }
         )

@@ -33,6 +33,7 @@ WHY_QUEUED = {
     "orphaned": "its worker is gone: it goes on from its journal",
     "redriven": "redriven",
     "resolved": "an operator answered",
+    "continued": "it goes on in its next generation",
 }
 WORDS = 200  # characters of an error
 SECOND_LINE = 2  # lines that are left for the prompt under what moves
