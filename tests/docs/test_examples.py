@@ -129,6 +129,23 @@ async def test_haiku(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     assert simulator.counts().answered == 2
 
 
+@pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession")
+async def test_city_guide(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_API_KEY", "any")
+    pytest.importorskip("aiohttp")  # google-genai prefers it; redirected once it is imported
+    looks_up = Reply("I look.", tools=[("get_weather", {"city": "New York"})])
+    gateway.install()
+    with (
+        ProviderSimulator(script([looks_up, "Sunny."])) as simulator,
+        redirect({"generativelanguage.googleapis.com": simulator.url}),
+    ):
+        run = await start(ground, "city_guide", "root_agent", "How is the weather in New York?")
+        result = await ground.result(run)
+    gateway.uninstall()
+    assert result["output"] == "Sunny."
+    assert simulator.counts().answered == 2
+
+
 async def test_digest(ground: Ground) -> None:
     run = await start(ground, "digest", "digest", {"topics": ["tides", "moons"], "rounds": 2})
     await ground.recorded(run, "look", 2)
