@@ -21,21 +21,21 @@ def _note(what: str) -> None:
         file.write(what + "\n")
 
 
-@server.tool(annotations=ToolAnnotations(readOnlyHint=True))
+@server.tool(annotations=ToolAnnotations.model_validate({"readOnlyHint": True}))
 def stock(item: str) -> str:
     """How many there are."""
     _note(f"stock {item}")
     return f"7 {item}"
 
 
-@server.tool(annotations=ToolAnnotations(idempotentHint=True))
+@server.tool(annotations=ToolAnnotations.model_validate({"idempotentHint": True}))
 def reserve(item: str) -> str:
     """Set one aside."""
     _note(f"reserve {item}")
     return f"reserved {item}"
 
 
-@server.tool(annotations=ToolAnnotations(destructiveHint=True))
+@server.tool(annotations=ToolAnnotations.model_validate({"destructiveHint": True}))
 def burn(item: str) -> str:
     """Get rid of it."""
     _note(f"burn {item}")

@@ -23,6 +23,7 @@ from perdure.core.record import EntryState, Kind, Promise
 from perdure.errors import ConfigError, InvalidInput
 from perdure.frameworks.agent_framework.patch import install, installed, uninstall
 from perdure.testing.simulator import Call, Reply
+from perdure.testing.simulator.faults import Fault
 from tests.integration.agent_framework.conftest import gpt
 from tests.integration.stage import Provide, Tally, tool_entries
 from tests.running import Ground
@@ -328,6 +329,17 @@ async def test_a_tool_that_changes_the_tools_is_refused(ground: Ground, provide:
     run = await ground.until(await ground.start("grower", "Go."))
     assert run.state == "failed"
     assert "changed the agent's tools" in str(run.error)
+
+
+async def test_what_a_provider_refuses_is_not_tried_again(ground: Ground, provide: Provide) -> None:
+    provider = provide("Never.")
+    provider.set_faults([Fault("400")])
+    app = App()
+    app.add(Agent(client=gpt("chat"), name="refused"))
+    await ground.begin(app)
+    run = await ground.until(await ground.start("refused", "Go."))
+    assert run.state == "failed"
+    assert provider.counts().started == 1
 
 
 def test_what_is_no_input_is_refused() -> None:

@@ -8,7 +8,9 @@ import pytest
 from google.adk.agents import LlmAgent, LoopAgent, ParallelAgent, SequentialAgent
 from google.adk.apps import App as AdkApp
 from google.adk.runners import InMemoryRunner
-from google.adk.tools import AgentTool, ToolContext, exit_loop
+from google.adk.tools.agent_tool import AgentTool
+from google.adk.tools.exit_loop_tool import exit_loop
+from google.adk.tools.tool_context import ToolContext
 from pydantic import BaseModel
 
 from perdure.app import App
@@ -16,14 +18,13 @@ from perdure.core.record import EntryState, Kind
 from perdure.errors import ConfigError, InvalidInput, TargetError
 from perdure.frameworks.google_adk.patch import install, installed, uninstall
 from perdure.testing.simulator import Call, Reply
+from perdure.testing.simulator.faults import Fault
 from tests.integration.google_adk.conftest import GEMINI
 from tests.integration.stage import Provide, Tally, emitted, tool_entries
 from tests.running import Ground
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*is deprecated in favor of Workflow"),
-    pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession"),
-]
+# ADK and google-genai warn of what they do themselves.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 def weather(tally: Tally) -> Any:
@@ -290,7 +291,18 @@ async def test_apps_runners_and_sessions_that_go_on(ground: Ground, provide: Pro
         assert len(again["events"]) == 1
         assert again["session"]["id"] == first["session"]["id"]
     # What was handed over is as it was.
-    assert runner.session_service.sessions == {}
+    assert vars(runner.session_service)["sessions"] == {}
+
+
+async def test_what_a_provider_refuses_is_not_tried_again(ground: Ground, provide: Provide) -> None:
+    provider = provide("Never.")
+    provider.set_faults([Fault("400")])
+    app = App()
+    app.add(LlmAgent(model=GEMINI, name="refused"))
+    await ground.begin(app)
+    run = await ground.until(await ground.start("refused", "Go."))
+    assert run.state == "failed"
+    assert provider.counts().started == 1
 
 
 def test_what_is_no_input_is_refused() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from google.adk.agents import LlmAgent
-from google.adk.tools import FunctionTool, LongRunningFunctionTool
+from google.adk.tools.function_tool import FunctionTool
+from google.adk.tools.long_running_tool import LongRunningFunctionTool
 
 from perdure.app import App
 from perdure.testing.simulator import Call, Reply
@@ -15,7 +16,8 @@ from tests.integration.google_adk.conftest import GEMINI
 from tests.integration.stage import Provide, Tally, answer, emitted, tool_entries
 from tests.running import Ground
 
-pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession")
+# ADK and google-genai warn of what they do themselves.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 def reimbursing(tally: Tally) -> LlmAgent:

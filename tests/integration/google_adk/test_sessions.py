@@ -16,7 +16,8 @@ from tests.integration.google_adk.conftest import GEMINI
 from tests.integration.stage import Provide, Tally
 from tests.running import Ground
 
-pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession")
+# ADK and google-genai warn of what they do themselves.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 async def test_a_conversation_that_the_users_own_service_keeps(

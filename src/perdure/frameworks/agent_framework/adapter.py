@@ -47,10 +47,10 @@ def adapt(target: Any, *, name: str | None, tools: Mapping[str, Any], policy: Po
         target = target.build()
     name = name or str(getattr(target, "name", None) or "agent")
     if isinstance(target, Workflow | FunctionalWorkflow):
-        run = partial(run_workflow, fresh(target))
-        check = partial(read_message, target, agent=name)
+        run: Any = partial(run_workflow, fresh(target))
+        check: Any = partial(read_message, target, agent=name)
         known: list[str] = []
-        schema = partial(message_schema, target)
+        schema: Callable[[], dict[str, Any] | None] = partial(message_schema, target)
     elif isinstance(target, BaseAgent) and not isinstance(
         target, WorkflowAgent | FunctionalWorkflowAgent
     ):

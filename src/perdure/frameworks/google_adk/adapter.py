@@ -18,6 +18,7 @@ from google.adk.sessions.in_memory_session_service import InMemorySessionService
 from google.adk.tools.agent_tool import AgentTool
 from google.adk.tools.base_tool import BaseTool
 from google.adk.tools.base_toolset import BaseToolset
+from google.genai.errors import APIError
 
 from perdure.errors import TargetError
 from perdure.frameworks.branches import here
@@ -28,6 +29,7 @@ from perdure.frameworks.promises import declared_tools
 from perdure.runtime.agent import Agent
 
 if TYPE_CHECKING:
+    from perdure.runtime.attempt import Attempt
     from perdure.runtime.policy import Policy
 
 
@@ -42,7 +44,7 @@ def adapt(target: Any, *, name: str | None, tools: Mapping[str, Any], policy: Po
     install()
     return Agent(
         name=name,
-        invoke=partial(run_agent, runner),
+        invoke=partial(_invoke, runner),
         policy=replace(policy, fatal=(*policy.fatal, LlmCallsLimitExceededError)),
         framework="google-adk",
         description=str(getattr(agent, "description", None) or ""),
@@ -54,10 +56,24 @@ def adapt(target: Any, *, name: str | None, tools: Mapping[str, Any], policy: Po
     )
 
 
+async def _invoke(runner: Runner, attempt: Attempt, value: Any) -> Any:
+    """google-genai says ``code`` for an HTTP status, and ADK wraps what its agents raise: whether
+    another attempt is worth it is told by the status."""
+    try:
+        return await run_agent(runner, attempt, value)
+    except Exception as error:
+        inner: BaseException | None = error
+        while inner is not None and not isinstance(inner, APIError):
+            inner = getattr(inner, "error", None) or inner.__cause__
+        if isinstance(inner, APIError) and not hasattr(error, "status_code"):
+            error.status_code = inner.code  # type: ignore[attr-defined]
+        raise
+
+
 def _runner(target: Any) -> Runner:
     if isinstance(target, Runner):
         return target
-    services = {
+    services: dict[str, Any] = {
         "session_service": InMemorySessionService(),
         "artifact_service": InMemoryArtifactService(),
         "memory_service": InMemoryMemoryService(),

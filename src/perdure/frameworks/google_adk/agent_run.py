@@ -13,8 +13,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from google.adk.agents import run_config
 from google.adk.agents.base_agent import BaseAgent
-from google.adk.agents.run_config import RunConfig, StreamingMode
+from google.adk.agents.run_config import RunConfig
 from google.adk.artifacts.in_memory_artifact_service import InMemoryArtifactService
 from google.adk.events.event import Event
 from google.adk.runners import Runner
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 MAX_UPDATE = 32 * 1024  # bytes; of a larger update the event tells only the size
 USER = "user"
+_MODES: Any = run_config.StreamingMode  # type: ignore[attr-defined]  # it is documented there
 
 
 async def run_agent(runner: Runner, attempt: Attempt, value: Any) -> Any:
@@ -58,7 +60,7 @@ async def _run(runner: Runner, attempt: Attempt, value: Any) -> Any:
     user = given.user or USER
     lease = attempt.lease
     session_id = given.session.id if given.session else lease.session or lease.run_id
-    where = {"app_name": runner.app_name, "user_id": user, "session_id": session_id}
+    where: dict[str, Any] = {"app_name": runner.app_name, "user_id": user, "session_id": session_id}
     found = given.session
     if found is None and lasts:
         found = await load(lasting, **where)
@@ -111,12 +113,12 @@ def _own(runner: Runner) -> tuple[Runner, RunSessions]:
     return runner, sessions
 
 
-def _streaming(runner: Runner) -> StreamingMode:
+def _streaming(runner: Runner) -> Any:
     """Streamed, so that tokens are told of as they come, unless code of the user's sees what a
     model says: that may be written for whole answers only."""
     if runner.app.plugins or _sees_answers(runner.agent):
-        return StreamingMode.NONE
-    return StreamingMode.SSE
+        return _MODES.NONE
+    return _MODES.SSE
 
 
 def _sees_answers(agent: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The process-wide patch (docs/decisions/0015-adk-patch.md): where ADK runs a tool. Outside a run
+"""The process-wide patch (docs/decisions/0016-adk-patch.md): where ADK runs a tool. Outside a run
 nothing changes, and ``uninstall`` takes it out.
 
 Tool classes are wrapped one by one, also those that are made later: ``run_async`` says which call
@@ -36,7 +36,7 @@ def install() -> None:
     """Catch the tool calls of runs from now on. May be called often."""
     if not installed():
         _replace(FunctionTool, "_invoke_callable", _invoke_callable)
-        BaseTool.__init_subclass__ = classmethod(_born)  # type: ignore[method-assign, assignment]
+        setattr(BaseTool, "__init_subclass__", classmethod(_born))  # noqa: B010
         _cover_all(BaseTool)
 
 
@@ -54,12 +54,12 @@ def uninstall() -> None:
     _patched.clear()
 
 
-def _born(cls: type, **kwargs: Any) -> None:
+def _born(cls: Any, /, **kwargs: Any) -> None:
     super(BaseTool, cls).__init_subclass__(**kwargs)
     _cover(cls)
 
 
-def _cover_all(cls: type) -> None:
+def _cover_all(cls: type[BaseTool]) -> None:
     _cover(cls)
     for below in cls.__subclasses__():
         _cover_all(below)

@@ -22,7 +22,7 @@ from perdure.runtime.declared import Declared
 from perdure.runtime.performing import perform
 
 
-class RunSessions(InMemorySessionService):  # type: ignore[misc]
+class RunSessions(InMemorySessionService):
     """ADK's sessions in memory, with parallel events in an order of their own."""
 
     async def append_event(self, session: Session, event: Event) -> Event:
@@ -79,7 +79,7 @@ async def save(
     cut goes on where it was."""
 
     async def write() -> None:
-        about = {"app_name": session.app_name, "user_id": session.user_id}
+        about: dict[str, Any] = {"app_name": session.app_name, "user_id": session.user_id}
         stored = await service.get_session(**about, session_id=session.id)
         if stored is None:
             stored = await service.create_session(**about, session_id=session.id, state=state)
