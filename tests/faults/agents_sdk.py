@@ -3,9 +3,9 @@
 They are the agent with function tools of the SDK's documentation (openai.github.io, "Tools",
 "Function tools": ``@function_tool`` functions in ``Agent(name=..., tools=[...])``) with the tools
 of this suite, one of which runs another agent (the same page, "Customizing tool-agents").
-``oai_agent`` is given as it is; ``oai_sync`` is a function around ``Runner.run_sync``;
-``oai_chat`` keeps its conversation in a session ("Sessions": ``SQLiteSession``) and ends only if
-nothing in it is there twice.
+``oai_agent`` is given as it is; ``oai_sync`` is a function around ``Runner.run_sync``, which does
+not stream; ``oai_chat`` keeps its conversation in a session ("Sessions": ``SQLiteSession``) and
+ends only if nothing in it is there twice.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ def oai_sync(key: str) -> str:
 async def oai_chat(key: str) -> str:
     name = perdure.current().run_id
     session = SQLiteSession(name, os.path.join(os.path.dirname(os.environ["TOOL_LOG"]), "chat.db"))
-    result = await Runner.run(agent, key, session=session)
+    result = Runner.run_streamed(agent, key, session=session)
+    async for _ in result.stream_events():
+        pass
     kept = [str(item.get("type", item.get("role"))) for item in await session.get_items()]
     assert [kept.count(kind) for kind in ("user", "function_call", "function_call_output")] == [
         1, 4, 4,

@@ -12,6 +12,8 @@ AGENTS = (
     "pai_agent", "pai_sync", "pai_events", "adk_agent",
 )  # fmt: skip
 
+WHOLE = frozenset({"oai_sync"})  # these never ask for a stream: there is no middle of one
+
 # At which visits of a point a process is killed: early, in the middle, late.
 VISITS: dict[Point, tuple[int, ...]] = {
     Point.AFTER_CLAIM: (1, 2),
@@ -37,6 +39,7 @@ def every() -> list[Case]:
         for store in STORES
         for agent in AGENTS
         for n in visits
+        if not (point is Point.MID_STREAM and agent in WHOLE)
     ]
 
 
