@@ -137,6 +137,14 @@ def test_a_tool_that_is_asked_for_otherwise_diverges(checks: Checks) -> None:
     assert run["at"] == f"after1.py:{line + 1}"
 
 
+def test_the_line_of_a_gathered_effect_is_where_it_is_awaited(checks: Checks) -> None:
+    checks.park("pair")
+    change = "    a, b = await asyncio.gather(look(7), look(8))"
+    run = checks.one(("    a, b = await asyncio.gather(look(n), look(n + 1))", change), code=20)
+    lines = checks.folder.joinpath("after1.py").read_text().splitlines()
+    assert run["at"] == f"after1.py:{lines.index(change) + 1}"
+
+
 def test_another_effect_at_the_place_diverges(checks: Checks) -> None:
     checks.park("clerk")
     run = checks.one(("    booked =", "    await look(7)\n    booked ="), code=20)
@@ -293,5 +301,7 @@ graph = builder.compile(checkpointer=saver)
     found = said.json
     assert found["fits"] == 1, found
     # It is at the interrupt: the first node is not executed again.
-    assert found["runs"][0]["answered"] == 0
+    (run,) = found["runs"]
+    assert run["answered"] == 0
+    assert run["says"].startswith("signal 'resume:")
     assert (checks.folder / "checkpoints.db").read_bytes() == saved

@@ -85,24 +85,33 @@ def place(frame: FrameType | None, in_thread: bool = False) -> str:
     return "a thread of the agent" if in_thread else "a library"
 
 
-def agent_frame(
-    thread: str | None = None, root: asyncio.Task[Any] | None = None
-) -> FrameType | None:
+def agent_frame(asked_by: object = None, root: asyncio.Task[Any] | None = None) -> FrameType | None:
     """The frame of the innermost line that is neither Perdure's nor a library's: of the calling
-    code, or of the thread of this name; else the line at which the agent's ``root`` task waits
-    for what calls (``gather``, a task group). None where there is none."""
+    code, or of the thread that waits for an answer of ``asked_by``, an attempt; else the line at
+    which the agent's ``root`` task waits for what calls (``gather``, a task group). None where
+    there is none."""
     frame: FrameType | None = sys._getframe()
-    if thread is not None:
-        frame = None
-        for other in threading.enumerate():
-            if other.name == thread and other.ident is not None:
-                frame = sys._current_frames().get(other.ident)
+    if asked_by is not None:
+        frame = _waiting_thread(asked_by)
     while frame is not None and frame.f_code is not _TURN:
         if is_agents(frame.f_code.co_filename):
             return frame
         frame = frame.f_back
     frames = [] if root is None else _suspended(root.get_coro())
     return next((one for one in reversed(frames) if is_agents(one.f_code.co_filename)), None)
+
+
+def _waiting_thread(attempt: object) -> FrameType | None:
+    """The innermost frame of a thread that is inside a boundary of this attempt."""
+    here = threading.get_ident()
+    for ident, innermost in sys._current_frames().items():
+        frame: FrameType | None = innermost if ident != here else None
+        while frame is not None:
+            inside = frame.f_code.co_filename.startswith(_PACKAGE)
+            if inside and frame.f_locals.get("attempt") is attempt:
+                return innermost
+            frame = frame.f_back
+    return None
 
 
 _TURN = asyncio.Handle._run.__code__  # what is below it on the stack only turns the event loop

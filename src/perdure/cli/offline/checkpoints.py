@@ -59,7 +59,7 @@ async def detached(agent: Agent, run: Run, *, from_input: bool) -> Agent:
     graph = copy(graph)
     graph.checkpointer = memory
     made = adapt(graph, name=agent.name, tools=agent.tools, policy=agent.policy)
-    return replace(agent, invoke=made.invoke, target=graph)
+    return replace(agent, invoke=made.invoke, sync=made.sync, namer=made.namer, target=graph)
 
 
 async def _read(saver: BaseCheckpointSaver[Any], thread: str) -> list[CheckpointTuple]:

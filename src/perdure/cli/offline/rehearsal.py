@@ -46,6 +46,16 @@ class Stop:
     def __str__(self) -> str:
         return f"{self.kind} {self.name!r} at {self.at}"
 
+    @property
+    def conflict(self) -> str | None:
+        """How it goes against what is recorded at its place, if it does."""
+        if self.instead is None:
+            return None
+        asks = f"asks for {self.kind} {self.name!r}"
+        if (self.kind, self.name) == (self.instead.kind, self.instead.name):
+            return f"{asks} with other arguments than recorded"
+        return f"{asks} where {self.instead.kind} {self.instead.name!r} is recorded"
+
 
 class Rehearsal(Attempt):
     """``on_answer(entry, reused)`` is called for each effect that the journal answers.
@@ -132,8 +142,7 @@ class Rehearsal(Attempt):
         raise Parked("the replay is over")
 
     def _frame(self, foreign: bool) -> FrameType | None:
-        # Synchronous agent code waits in the thread that its attempt gave it.
-        return agent_frame(f"perdure-{self.run_id}" if foreign else None, self.closing.task)
+        return agent_frame(self if foreign else None, self.closing.task)
 
     async def _close_when_quiet(self) -> None:
         seen, quiet = -1, 0

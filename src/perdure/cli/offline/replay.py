@@ -148,6 +148,8 @@ def _difference(report: Report, export: Export) -> str | None:
     """Why this is not what is recorded, or None."""
     run = export.run
     if report.outcome == "stopped":
+        if report.stop is not None and report.stop.conflict is not None:
+            return f"the code {report.stop.conflict} ({report.stop.at})"
         if not run.state.final or run.state is RunState.CANCELLED:
             return None
         stop = report.stop

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import orjson
+
 from perdure.cli.offline.document import Export
 from perdure.core.record import EntryState, Record, RecordType
 from perdure.core.run import RunState
@@ -86,13 +88,23 @@ async def stage() -> AsyncIterator[Stage]:
 def journal(export: Export, *, ended: bool) -> list[Record]:
     """The entries to replay. A failed attempt's settlement takes back the failures that ended it,
     so that the next attempt tries them again; with ``ended`` it is to fail as it did."""
-    rows = [event for event in export.log if event.type == RecordType.ENTRY]
+    since = _generation_began(export.log)
+    rows = [e for e in export.log if e.type == RecordType.ENTRY and e.seq > since]
     failed = export.run.state in (RunState.FAILED, RunState.DEAD) or any(
         wait.get("reason") == "retry" for wait in export.run.waits
     )
     while ended and failed and rows and rows[-1].state == EntryState.VOID:
         rows.pop()
     return [_record(row) for row in rows]
+
+
+def _generation_began(log: list[LogEvent]) -> int:
+    """The number after which the present generation's journal begins (Z1)."""
+    for event in reversed(log):
+        if event.type == RecordType.STATUS and event.name == RunState.QUEUED and event.value:
+            if orjson.loads(event.value).get("reason") == "continued":
+                return event.seq
+    return 0
 
 
 def _record(event: LogEvent) -> Record:

@@ -76,17 +76,11 @@ def judge(run: Run, recorded: int, found: Rehearsed) -> Checked:
         run.id, run.agent, run.state, Verdict.FITS, "", None, found.answered, recorded,
         found.reused, found.contacts,
     )  # fmt: skip
-    against = next((stop for stop in found.stops if stop.instead is not None), None)
+    against = next((stop for stop in found.stops if stop.conflict is not None), None)
     left = [] if found.resumed else [entry for entry in found.unread if _counts(entry)]
-    if against is not None and against.instead is not None:
-        instead = f"{against.instead.kind} {against.instead.name!r}"
-        same = (against.kind, against.name) == (against.instead.kind, against.instead.name)
+    if against is not None:
         checked.verdict, checked.at = Verdict.DIVERGES, against.at
-        checked.says = (
-            f"asks for {against.kind} {against.name!r} with other arguments than recorded"
-            if same
-            else f"asks for {against.kind} {against.name!r} where {instead} is recorded"
-        )
+        checked.says = against.conflict or ""
     elif found.outcome == "raised":
         _raised(run, found, checked)
     elif found.outcome == "stopped":
