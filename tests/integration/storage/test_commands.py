@@ -28,7 +28,14 @@ async def waits(n: int) -> str:
     text = await grow(n)
     return f"{len(text)} {await perdure.wait_for('go')}"
 
+async def counts(n: int) -> str:
+    text = await grow(n)
+    if n < 12:
+        await perdure.continue_as(n + 1)
+    return text
+
 app = perdure.App()
+app.add(counts)
 app.add(agent)
 app.add(waits, park_after=0)
 """
@@ -199,3 +206,12 @@ def test_a_postgres_database_is_dumped_and_restored(
     assert run["state"] == "succeeded"
     said(place, target, "run", "agents.py:app", "10", "--agent", "agent")
     assert place.run("db", "backup", "x.db", "--store", target)[0] == 2
+
+
+def test_a_later_generation_is_replayed_offline(place: Place, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/.perdure/perdure.db"
+    assert said(place, url, "run", "agents.py:app", "10", "--agent", "counts") == "x" * 12
+    (run,) = json.loads(said(place, url, "runs", "list", "--json"))["runs"]
+    assert run["generation"] == 3
+    answer = json.loads(said(place, url, "replay", run["id"], "agents.py:app", "--json"))
+    assert answer["answered"] == 1, answer

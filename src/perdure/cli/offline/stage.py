@@ -101,9 +101,9 @@ def journal(export: Export, *, ended: bool) -> list[Record]:
 def _generation_began(log: list[LogEvent]) -> int:
     """The number after which the present generation's journal begins (Z1)."""
     for event in reversed(log):
-        if event.type == RecordType.STATUS and event.name == RunState.QUEUED and event.value:
-            if orjson.loads(event.value).get("reason") == "continued":
-                return event.seq
+        moved = event.type == RecordType.STATUS and event.name == RunState.QUEUED
+        if moved and orjson.loads(event.value or b"{}").get("reason") == "continued":
+            return event.seq
     return 0
 
 
