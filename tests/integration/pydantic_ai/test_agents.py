@@ -7,6 +7,7 @@ import pytest
 from pydantic_ai import Agent
 
 from perdure.app import App
+from perdure.core.record import Kind
 from perdure.testing.simulator import Reply
 from tests.integration.pydantic_ai.conftest import CLAUDE, MODELS
 from tests.integration.stage import Provide, Tally, tool_entries
@@ -71,7 +72,9 @@ async def test_tool_calls_are_branches_named_by_their_ids(
     assert set(intents) == {"search", "fetch"}
     branches = {e.branch for e in intents.values()}
     assert len(branches) == 2
-    assert all(branch.startswith("toolu_") for branch in branches)
+    assert all(branch.startswith("step#1/toolu_") for branch in branches)
+    models = [e.branch for e in await ground.store.journal(run) if e.kind == Kind.MODEL]
+    assert models == ["step#1", "step#2"]
 
 
 async def test_stopped_while_the_model_answers(

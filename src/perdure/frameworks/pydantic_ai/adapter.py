@@ -10,12 +10,12 @@ from pydantic_ai.agent import AbstractAgent
 from pydantic_ai.exceptions import UnexpectedModelBehavior, UsageLimitExceeded, UserError
 
 from perdure.errors import TargetError
-from perdure.frameworks.branches import here
 from perdure.frameworks.promises import declared_tools
 from perdure.frameworks.pydantic_ai import discover
 from perdure.frameworks.pydantic_ai.agent_run import run
 from perdure.frameworks.pydantic_ai.options import Configured
 from perdure.frameworks.pydantic_ai.patch import install
+from perdure.frameworks.pydantic_ai.places import here
 from perdure.frameworks.pydantic_ai.shapes import (
     Dependencies,
     input_schema,

@@ -15,6 +15,7 @@ from pydantic_ai.tool_manager import ToolManager
 
 from perdure.core.ports import current_boundary
 from perdure.frameworks.pydantic_ai.deferred import answers
+from perdure.frameworks.pydantic_ai.places import enter
 from perdure.frameworks.pydantic_ai.tools import Calling, perform_function
 from perdure.runtime.place import Place
 
@@ -25,6 +26,7 @@ _patched: list[tuple[type, str]] = []
 def install() -> None:
     """Catch the tool calls of runs from now on. May be called often."""
     if not installed():
+        _replace(ToolManager, "for_run_step", _for_run_step)
         _replace(ToolManager, "_raw_execute", _raw_execute)
         _replace(ToolManager, "resolve_deferred_tool_calls", _resolve_deferred_tool_calls)
         _replace(FunctionSchema, "call", _call)
@@ -48,6 +50,18 @@ def _replace(cls: type, name: str, around: Callable[..., Any]) -> None:
     setattr(method, _ORIGINAL, original)
     setattr(cls, name, method)
     _patched.append((cls, name))
+
+
+def _for_run_step(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Every agent comes by here before it asks its model."""
+
+    @functools.wraps(original)
+    async def for_run_step(self: ToolManager[Any], ctx: Any) -> Any:
+        if current_boundary.get() is not None:
+            enter(ctx.run_step)
+        return await original(self, ctx)
+
+    return for_run_step
 
 
 def _raw_execute(original: Callable[..., Any]) -> Callable[..., Any]:

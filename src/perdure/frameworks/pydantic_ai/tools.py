@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from contextlib import nullcontext
 from contextvars import ContextVar
 from copy import copy
 from dataclasses import dataclass, replace
@@ -26,10 +25,10 @@ from perdure.core.digest import digest
 from perdure.core.ports import current_boundary
 from perdure.core.record import Kind, Promise
 from perdure.errors import EffectTimeout
-from perdure.frameworks.branches import branch
 from perdure.frameworks.plain import plain
 from perdure.frameworks.promises import hinted
 from perdure.frameworks.pydantic_ai.bodies import BodyThreads
+from perdure.frameworks.pydantic_ai.places import calling
 from perdure.frameworks.pydantic_ai.values import Outcome, ToolFailed, ToolValues
 from perdure.runtime.call import Call
 from perdure.runtime.declared import Declared
@@ -38,8 +37,6 @@ from perdure.runtime.place import Place
 
 # By these a tool asks to be called again when somebody has decided: no outcome.
 _CONTROL = (ApprovalRequired, CallDeferred)
-# Ids that Pydantic AI makes up where a provider gives none: others in every attempt.
-_MADE_UP = "pyd_ai_"
 
 # The function of the tool whose effect the calling code is in, until it is called.
 _own: ContextVar[FunctionSchema | None] = ContextVar("perdure_pydantic_ai_own", default=None)
@@ -128,8 +125,7 @@ async def _perform(
         return await _outcome(name, ctx, body, once=declared.effect is Promise.ONCE)
 
     request = digest(canonical(content))
-    here = _branch_name(name, call_id, request)
-    with branch(here) if here else nullcontext():
+    with calling(ctx.run_step, name, call_id, request):
         outcome: Outcome = await perform(
             place,
             Call(
@@ -196,12 +192,6 @@ def _difference(start: RunUsage, end: RunUsage) -> RunUsage:
         if count != start.details.get(key, 0)
     }
     return spent
-
-
-def _branch_name(name: str, call_id: str | None, request: bytes) -> str | None:
-    if call_id is None:
-        return None
-    return f"{name}:{request.hex()[:12]}" if call_id.startswith(_MADE_UP) else call_id
 
 
 def _declared(place: Place, name: str, content: dict[str, Any], hint: Promise) -> Declared:
