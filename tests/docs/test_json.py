@@ -20,6 +20,9 @@ import pytest
 from docs import generate
 from perdure.cli.main import main
 from perdure.demo.figures import Column, Figures
+from perdure.store import make_store
+from perdure.store.ids import new_run_id
+from perdure.store.rows import NewRun
 from perdure.testing.local import LocalRuns
 
 PROMISED = generate.json_promises()
@@ -114,9 +117,17 @@ def said(
     yield say
     sys.path[:] = path
     for name in set(sys.modules) - modules:
-        if name.startswith(("cases", "payer")):
+        if name.startswith("cases"):
             del sys.modules[name]
     logging.getLogger("perdure").setLevel(level)
+
+
+async def enqueue(agent: str, value: bytes) -> None:
+    """A run that nobody has begun."""
+    store = make_store("sqlite:///.perdure/perdure.db")
+    await store.open()
+    await store.enqueue([NewRun(new_run_id(), agent, value, queue=agent)])
+    await store.close()
 
 
 def documents(values: list[Any], command: str) -> None:
@@ -170,10 +181,6 @@ async def test_a_run_that_waits_for_an_answer(said: Callable[..., list[Any]]) ->
         check(found, "runs", "runs list")
         assert found["runs"][0]["waits"]
         documents(await told("runs", "show", run_id), "perdure runs show")
-        (Path.cwd() / "payer.py").write_text(PAYER)
-        (rehearsed,) = await told("check", "payer.py:payer")
-        check(rehearsed, "rehearsed", "check")
-        assert rehearsed["runs"]
         answered = await told("runs", "resolve", run_id, "--result", '"paid"')
         documents(answered, "perdure runs resolve")
 
@@ -193,8 +200,15 @@ def test_differences(said: Callable[..., list[Any]]) -> None:
 
 def test_everything_else(said: Callable[..., list[Any]]) -> None:
     documents(said("db", "upgrade", "--json"), "perdure db upgrade")
+    said(*run("halve", "8"))
     documents(said("db", "check", "--json"), "perdure db check")
-    documents(said("check", "cases.py:app", "--json"), "perdure check")
+    documents(said("db", "stats", "--json"), "perdure db stats")
+    documents(said("db", "prune", "--older-than", "1h", "--dry-run", "--json"), "perdure db prune")
+    documents(said("db", "backup", "copy.db", "--json"), "perdure db backup")
+    asyncio.run(enqueue("halve", b"8"))
+    (rehearsed,) = said("check", "cases.py:app", "--json")
+    documents([rehearsed], "perdure check")
+    assert rehearsed["runs"]
     documents(said("keys", "create", "ci", "--json"), "perdure keys create")
     documents(said("keys", "list", "--json"), "perdure keys list")
     documents(said("config", "show", "--json"), "perdure config show")

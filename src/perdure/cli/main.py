@@ -26,9 +26,11 @@ COMMANDS = {
     "runs": Entry("perdure.cli.runs", "List, show, follow, answer and export runs."),
     "signal": Entry("perdure.cli.signal", "Send a signal to a run."),
     "replay": Entry("perdure.cli.replay", "Run an agent again on a journal, offline."),
-    "check": Entry("perdure.cli.check", "Which unfinished runs this code would break."),
+    "check": Entry(
+        "perdure.cli.check", "Which unfinished runs this code would break, before it is deployed."
+    ),
     "keys": Entry("perdure.cli.keys", "API keys of the HTTP server."),
-    "db": Entry("perdure.cli.db", "The database's schema."),
+    "db": Entry("perdure.cli.db", "The database and the large values beside it."),
     "config": Entry("perdure.cli.config", "The settings and where they come from."),
     "simulate": Entry("perdure.cli.simulate", "Stand-ins for what costs money."),
     "completion": Entry("perdure.cli.completion", "A script that completes commands in a shell."),

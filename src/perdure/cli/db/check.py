@@ -29,7 +29,7 @@ def command(
     json_: bool,
     store: str | None,
     config_file: Path | None,
-) -> None:
+) -> int:
     """Look for what should not be: in the schema, in runs and their logs, in large values.
 
     Workers may go on meanwhile. Each finding is explained, with what mending it would do, or what
@@ -41,7 +41,6 @@ def command(
     "detail", "meaning", "repair", "advice", "repaired"}]}; "repair" is null where nothing is safe.
     """
     import asyncio
-    import sys
 
     from perdure.cli import process
     from perdure.cli.db.looking import look, mend
@@ -92,7 +91,7 @@ def command(
             raise wrong
         return FAULTY if any(not repaired for _, repaired in found) else 0
 
-    sys.exit(asyncio.run(main()))
+    return asyncio.run(main())
 
 
 def _print(found: list[tuple[Finding, bool]], repair: bool) -> None:

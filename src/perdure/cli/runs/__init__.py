@@ -8,7 +8,10 @@ from perdure.cli.lazy import Entry, LazyGroup
 
 COMMANDS = {
     "list": Entry("perdure.cli.runs.list", "The newest runs, filtered."),
-    "show": Entry("perdure.cli.runs.show", "A run: what holds it, and its effects over time."),
+    "show": Entry(
+        "perdure.cli.runs.show",
+        "A run: what holds it, what to do about it, and its effects over time.",
+    ),
     "watch": Entry("perdure.cli.runs.watch", "A run, or all that are not final, as they go."),
     "events": Entry("perdure.cli.runs.events", "A run's events as JSON lines."),
     "signal": Entry("perdure.cli.signal", "Send a signal to a run."),
