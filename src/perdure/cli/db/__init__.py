@@ -8,7 +8,10 @@ from perdure.cli.lazy import Entry, LazyGroup
 
 COMMANDS = {
     "upgrade": Entry("perdure.cli.db.upgrade", "Bring the schema to this version's."),
-    "check": Entry("perdure.cli.db.check", "Look for what should not be, and mend it."),
+    "check": Entry(
+        "perdure.cli.db.check",
+        "Look for what should not be: in the schema, in runs and their logs, in large values.",
+    ),
     "stats": Entry("perdure.cli.db.stats", "What takes how much space."),
     "prune": Entry("perdure.cli.db.prune", "Delete old runs and what nothing refers to."),
     "backup": Entry("perdure.cli.db.backup", "Copy a SQLite store and its blobs."),
