@@ -28,8 +28,8 @@ T = TypeVar("T")
 FIRST = timedelta(minutes=1)  # after a worker began to lead: not while it starts
 EVERY = timedelta(hours=1)
 PAGE = 1000  # runs that are looked at together
-FAMILIES = 50  # that are forgotten in one transaction
-ROWS = 1000  # of logs that go in one transaction
+FAMILIES = 20  # that are forgotten in one transaction
+ROWS = 300  # of logs that go in one transaction: tens of milliseconds of a slow disk
 BLOBS = 500  # that are looked up together
 
 
