@@ -12,9 +12,15 @@ COMMANDS = {
         "perdure.cli.db.check",
         "Look for what should not be: in the schema, in runs and their logs, in large values.",
     ),
-    "stats": Entry("perdure.cli.db.stats", "What takes how much space."),
+    "stats": Entry(
+        "perdure.cli.db.stats",
+        "What takes how much space: tables, runs by agent and state, large values.",
+    ),
     "prune": Entry("perdure.cli.db.prune", "Delete old runs and what nothing refers to."),
-    "backup": Entry("perdure.cli.db.backup", "Copy a SQLite store and its blobs."),
+    "backup": Entry(
+        "perdure.cli.db.backup",
+        "Copy a SQLite store to FILE while it is in use, with a list of its large values.",
+    ),
 }
 
 
