@@ -23,6 +23,7 @@ from perdure.gateway.formats import Format, Question
 from perdure.gateway.providers import Providers
 from perdure.gateway.refusal import refuse_error
 from perdure.gateway.retries import RetrySettings
+from perdure.gateway.unknown import UnknownHosts
 
 
 class Call(NamedTuple):
@@ -78,6 +79,7 @@ class Capture:
         self.sleep = sleep
         self.sleep_blocking = sleep_blocking
         self.unmetered: Counter[str] = Counter()
+        self.unknown = UnknownHosts()
 
     def route(
         self, boundary: Boundary | None, method: str, host: str, port: int | None, path: str
@@ -86,6 +88,8 @@ class Capture:
         nothing to capture."""
         route = self.providers.route(method, host, port, path)
         if route is None:
+            if boundary is not None and method == "POST":
+                self.unknown.pass_by(boundary, host, port, path)
             return None
         if route.format is None:
             if boundary is not None:
