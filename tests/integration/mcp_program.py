@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
-from mcp.server.mcpserver import MCPServer
 from mcp.types import ToolAnnotations
 
+try:
+    from mcp.server.mcpserver import MCPServer
+except ImportError:  # mcp 1, which older frameworks need
+    from mcp.server.fastmcp import FastMCP as MCPServer  # type: ignore[no-redef]
+
 notes = Path(sys.argv[1])
-server = MCPServer("shop")
+server: Any = MCPServer("shop")
 
 
 def _note(what: str) -> None:
@@ -43,7 +48,10 @@ def burn(item: str) -> str:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:
+    if len(sys.argv) > 2 and hasattr(server.settings, "port"):  # mcp 1
+        server.settings.port = int(sys.argv[2])
+        server.run("streamable-http")
+    elif len(sys.argv) > 2:
         server.run("streamable-http", host="127.0.0.1", port=int(sys.argv[2]))
     else:
         server.run("stdio")

@@ -50,7 +50,7 @@ async def test_parallel_tools_survive_the_loss_of_their_worker(
     ground: Ground, tally: Tally, provide: Provide, api: str
 ) -> None:
     provider = provide(
-        Reply("I look.", tools=[("get_weather", {"location": c}) for c in ("Porto", "Faro")]),
+        Reply(tools=[("get_weather", {"location": c}) for c in ("Porto", "Faro")]),
         "Cloudy in both.",
     )
     app = App()

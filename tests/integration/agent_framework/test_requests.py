@@ -3,18 +3,13 @@ on with the answer."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Never
+from typing import Any
 
 import pytest
 from agent_framework import (
     Agent,
-    Executor,
     FunctionTool,
     WorkflowBuilder,
-    WorkflowContext,
-    handler,
-    response_handler,
     tool,
 )
 
@@ -22,6 +17,7 @@ from perdure.app import App
 from perdure.errors import UsageError
 from perdure.testing.simulator import Reply
 from tests.integration.agent_framework.conftest import gpt
+from tests.integration.agent_framework.reviewing import Reviewed
 from tests.integration.agent_framework.test_agents import said
 from tests.integration.stage import Provide, Tally, answer, emitted, tool_entries
 from tests.running import Ground
@@ -120,7 +116,8 @@ async def test_a_tool_that_the_caller_carries_out(ground: Ground, provide: Provi
 async def test_with_nothing_kept_nobody_is_asked(tally: Tally, provide: Provide) -> None:
     provide(Reply(tools=[("transfer", {"to": "ada", "amount": 7})]), "Done.")
     app = App()
-    app.add(banker(tally), durability="none")
+    target: Any = banker(tally)
+    app.add(target, durability="none")
     agent = app.agents["banker"]
 
     class Attempt:
@@ -130,49 +127,12 @@ async def test_with_nothing_kept_nobody_is_asked(tally: Tally, provide: Provide)
             session = None
             run_id = "x"
 
-    with pytest.raises(UsageError, match="nothing is kept"):
-        await agent.invoke(Attempt(), "Send.")  # type: ignore[arg-type]
+    async with target.client.client:
+        with pytest.raises(UsageError, match="nothing is kept"):
+            await agent.invoke(Attempt(), "Send.")  # type: ignore[arg-type]
 
 
 # -- workflows ------------------------------------------------------------------------------------
-
-
-@dataclass
-class Verdict:
-    """What a reviewer says."""
-
-    approved: bool
-    comment: str
-
-
-@dataclass
-class Draft:
-    """What a reviewer sees."""
-
-    text: str
-
-
-class Reviewed(Executor):
-    """Asks a person about a draft, and keeps state meanwhile."""
-
-    def __init__(self, tally: Tally) -> None:
-        super().__init__(id="reviewed")
-        self._seen: list[str] = []
-        self._tally = tally
-
-    @handler
-    async def draft(self, text: str, ctx: WorkflowContext[str]) -> None:
-        """Asks."""
-        self._seen.append(text)
-        self._tally.done.append("draft")
-        await ctx.request_info(request_data=Draft(text), response_type=Verdict)
-
-    @response_handler
-    async def decided(
-        self, original: Draft, verdict: Verdict, ctx: WorkflowContext[Never, str]
-    ) -> None:
-        """Goes on."""
-        await ctx.yield_output(f"{self._seen} {original.text}: {verdict.comment}")
 
 
 async def test_a_workflow_that_asks(ground: Ground, tally: Tally) -> None:

@@ -12,7 +12,6 @@ from agent_framework import (
     BaseAgent,
     FunctionalWorkflow,
     FunctionalWorkflowAgent,
-    FunctionalWorkflowDefinition,
     FunctionTool,
     Workflow,
     WorkflowAgent,
@@ -43,7 +42,10 @@ def adapt(target: Any, *, name: str | None, tools: Mapping[str, Any], policy: Po
     """An ``Agent`` (or another ``BaseAgent``), a ``Workflow``, a ``WorkflowBuilder``, or a
     functional workflow. ``tools`` declares promises. Raises TargetError, and ConfigError for a
     tool that the agent does not have."""
-    if isinstance(target, WorkflowBuilder | FunctionalWorkflowDefinition):
+    # ``@workflow`` gives a definition, in older versions the workflow itself.
+    if isinstance(target, WorkflowBuilder) or type(target).__name__ == (
+        "FunctionalWorkflowDefinition"
+    ):
         target = target.build()
     name = name or str(getattr(target, "name", None) or "agent")
     if isinstance(target, Workflow | FunctionalWorkflow):

@@ -6,6 +6,7 @@ Outside a run nothing changes, and ``uninstall`` takes it out.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -24,7 +25,10 @@ def install() -> None:
     """Catch the tool calls of runs from now on. May be called often."""
     if not installed():
         _replace(FunctionTool, "invoke", _invoke)
-        _replace(FunctionTool, "_invoke_function", _invoke_function)
+        if hasattr(FunctionTool, "_invoke_function"):
+            _replace(FunctionTool, "_invoke_function", _invoke_function)
+        else:  # older versions call the tool where they invoke it, and await what it gives
+            _replace(FunctionTool, "__call__", _call)
         _replace(Executor, "execute", _execute)
         _replace(InProcRunnerContext, "drain_messages", _drain_messages)
 
@@ -80,6 +84,21 @@ def _invoke_function(original: Callable[..., Any]) -> Callable[..., Any]:
         return await perform_tool(cast("Place", place), self, original, dict(call_kwargs))
 
     return invoke_function
+
+
+def _call(original: Callable[..., Any]) -> Callable[..., Any]:
+    async def awaited(tool: FunctionTool, call_kwargs: dict[str, Any]) -> Any:
+        result = original(tool, **call_kwargs)
+        return await result if inspect.isawaitable(result) else result
+
+    @functools.wraps(original)
+    def call(self: FunctionTool, *args: Any, **kwargs: Any) -> Any:
+        place, around = current_boundary.get(), asked.get()
+        if place is None or around is None or around.tool is not self or args:
+            return original(self, *args, **kwargs)
+        return perform_tool(cast("Place", place), self, awaited, kwargs)
+
+    return call
 
 
 def _execute(original: Callable[..., Any]) -> Callable[..., Any]:
