@@ -20,6 +20,13 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from perdure.errors import ConfigError
 
 FILE = "perdure.toml"
+# With less than this a process would start and do nothing, for no visible reason.
+_LEAST: dict[str, int | timedelta] = {
+    "worker.concurrency": 1,
+    "worker.lease": timedelta(milliseconds=1),
+    "server.heartbeat": timedelta(milliseconds=1),
+    "gateway.attempts": 1,
+}
 NEVER = ("", "none", "off")  # words for no duration, no limit
 SECRET = re.compile(r"(://[^:/@\s]+:)[^@/\s]+@")
 
@@ -314,11 +321,14 @@ def _convert(cls: type, key: str, value: Any, dotted: str, at: str) -> Any:
     if optional and isinstance(value, str) and value.strip().lower() in NEVER:
         return None
     try:
-        return _as(kind, value)
+        converted = _as(kind, value)
     except (ValueError, TypeError) as error:
         raise ConfigError(
             f"{dotted} = {value!r} (from {at}) is not {_noun(kind)}: {error}"
         ) from None
+    if dotted in _LEAST and converted < _LEAST[dotted]:
+        raise ConfigError(f"{dotted} = {value!r} (from {at}) is too little: say more than 0.")
+    return converted
 
 
 def _as(kind: Any, value: Any) -> Any:

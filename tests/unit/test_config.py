@@ -105,6 +105,8 @@ def test_what_is_no_duration(text: Any) -> None:
         ("[wroker]\nconcurrency = 1", r"no setting \[wroker\]"),
         ("[worker]\nconcurrency = 'many'", r"worker\.concurrency = 'many' .* a whole number"),
         ("[worker]\nconcurrency = -1", "cannot be negative"),
+        ("[worker]\nconcurrency = 0", r"worker\.concurrency = 0 .* say more than 0"),
+        ("[worker]\nlease = '0s'", r"worker\.lease = '0s' .* say more than 0"),
         ("[worker]\nconcurrency = 1.5", "whole number"),
         ("[worker]\nconcurrency = true", "whole number"),
         ("[worker]\nlease = 'soon'", "a duration"),

@@ -14,7 +14,13 @@ def command() -> None:
 
 @command.command("provider")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=int, default=0, metavar="N", help="Port; 0 takes a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    metavar="N",
+    help="Port; 0 takes a free one.",
+)
 @click.option(
     "--brain",
     default="echo",
@@ -45,8 +51,8 @@ def provider(
 ) -> None:
     """A model provider that answers by script, fails on demand and counts its calls.
 
-    It speaks the APIs of Anthropic and OpenAI. The first line on stdout is its URL. Ends on SIGTERM
-    or Ctrl-C.
+    It speaks the APIs of Anthropic, OpenAI and Google (Gemini). The first line on stdout is its
+    URL; a line on stderr says how calls to it are captured. Ends on SIGTERM or Ctrl-C.
     """
     from perdure.testing.simulator.process import Options, serve
     from perdure.testing.simulator.simulation import DEFAULT_ROWS

@@ -13,7 +13,9 @@ from pathlib import Path
 import anthropic
 import httpx2
 import pytest
+from click.testing import CliRunner
 
+from perdure.cli.simulate import provider
 from perdure.errors import PortInUse, TargetError
 from perdure.testing.simulator import ProviderSimulator, echo
 from perdure.testing.simulator.process import load
@@ -49,7 +51,9 @@ def process(tmp_path: Path, brain: Path) -> Iterator[subprocess.Popen[str]]:
         sys.executable, "-m", "perdure.testing.simulator", "--port", "0",
         "--brain", f"{brain}:loud", "--faults", str(faults), "--port-file", str(tmp_path / "port"),
     ]  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
         yield running
         running.kill()
 
@@ -60,6 +64,9 @@ def test_a_process_serves_until_it_is_told_to_stop(
     assert process.stdout is not None
     url = process.stdout.readline().strip()
     assert url == f"http://127.0.0.1:{(tmp_path / 'port').read_text()}"
+    assert process.stderr is not None
+    said = [process.stderr.readline() for _ in range(3)]
+    assert f'"{url.removeprefix("http://")}" = "openai"' in said[2]
     with anthropic.Anthropic(base_url=url, api_key="any", max_retries=0) as client:
         with pytest.raises(anthropic.OverloadedError):
             client.messages.create(model="m", max_tokens=9, messages=[])
@@ -90,6 +97,13 @@ def test_brains_are_loaded_by_name(brain: Path) -> None:
     for wrong in (f"{brain}:missing", f"{brain}:number", "missing.py:x", "echoo"):
         with pytest.raises(TargetError):
             load(wrong)
+
+
+@pytest.mark.parametrize("port", ["99999", "-1"])
+def test_what_is_no_port(port: str) -> None:
+    done = CliRunner().invoke(provider, ["--port", port])
+    assert done.exit_code == 2
+    assert "'--port'" in done.output
 
 
 def test_a_port_that_is_taken() -> None:

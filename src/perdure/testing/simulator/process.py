@@ -102,9 +102,18 @@ def serve(options: Options) -> None:
             if options.port_file is not None:
                 _write_whole(options.port_file, str(sock.getsockname()[1]))
             print(url_of(sock), flush=True)
+            print(_captured(*sock.getsockname()[:2]), file=sys.stderr, flush=True)
         await running
 
     asyncio.run(main())
+
+
+def _captured(host: str, port: int) -> str:
+    """Nobody knows this address as a provider's, so the agents' settings have to say it."""
+    return (
+        "To have calls to it captured, say in the agents' perdure.toml which API they use:\n"
+        f'  [gateway.providers]\n  "{host}:{port}" = "openai"   # or "anthropic", "google"'
+    )
 
 
 def _write_whole(path: Path, text: str) -> None:
