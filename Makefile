@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 VENV ?= .venv
 PY := $(VENV)/bin/python
-.PHONY: help demo test check docs faults bench bench-peers lock clean
+.PHONY: help demo test check docs site faults bench bench-peers lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -35,6 +35,9 @@ check: $(VENV)/.dev  ## ruff, mypy, import rules
 docs: $(VENV)/.dev  ## make the generated pages of docs/reference anew
 	$(PY) docs/generate.py
 
+site: $(VENV)/.dev  ## the documentation as a site, in site/; a broken link is an error
+	$(PY) -m zensical build --clean --strict
+
 faults: $(VENV)/.dev  ## kill real processes at every crash point; prints the table
 	$(PY) -m tests.faults $(ARGS)
 
@@ -52,4 +55,4 @@ lock: $(VENV)/.dev  ## renew the locks
 	  --no-header -o requirements/$$f.txt requirements/$$f.in; done
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-peers site .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
