@@ -20,37 +20,43 @@ MODEL = "anthropic:claude-haiku-5-5"
 PROMISES = {"look": "idempotent", "charge": once(reconcile=reconcile)}
 LIMITS = UsageLimits(request_limit=6, tool_calls_limit=4)
 
-selection_agent = Agent(MODEL, name="pai_agent", instructions="Use the tools.")
-expert_agent = Agent(MODEL, instructions="You know about everything.")
+
+def selection(name: str) -> Agent[object, str]:
+    """The documentation's agents."""
+    selection_agent = Agent(MODEL, name=name, instructions="Use the tools.")
+    expert_agent = Agent(MODEL, instructions="You know about everything.")
+
+    @selection_agent.tool
+    async def look(ctx: RunContext[object], key: str, what: str) -> str:
+        """Look something up."""
+        note("look", f"{key}/{what}", "begin")
+        result = await expert_agent.run(
+            f"{key}: what do you know of the {what}?", usage=ctx.usage, usage_limits=LIMITS
+        )
+        note("look", f"{key}/{what}", "end")
+        return result.output
+
+    @selection_agent.tool_plain
+    def charge(key: str) -> str:
+        """Take the payment."""
+        return books.charge(key)
+
+    @selection_agent.output_validator
+    def counted(ctx: RunContext[object], output: str) -> str:
+        """Six model calls, four tool calls, however often this was begun."""
+        if not ctx.partial_output:
+            assert (ctx.usage.requests, ctx.usage.tool_calls) == (6, 4), ctx.usage
+        return output
+
+    return selection_agent
 
 
-@selection_agent.tool
-async def look(ctx: RunContext[object], key: str, what: str) -> str:
-    """Look something up."""
-    note("look", f"{key}/{what}", "begin")
-    result = await expert_agent.run(
-        f"{key}: what do you know of the {what}?", usage=ctx.usage, usage_limits=LIMITS
-    )
-    note("look", f"{key}/{what}", "end")
-    return result.output
-
-
-@selection_agent.tool_plain
-def charge(key: str) -> str:
-    """Take the payment."""
-    return books.charge(key)
-
-
-@selection_agent.output_validator
-def counted(ctx: RunContext[object], output: str) -> str:
-    """Six model calls, four tool calls, however often this was begun."""
-    if not ctx.partial_output:
-        assert (ctx.usage.requests, ctx.usage.tool_calls) == (6, 4), ctx.usage
-    return output
+selection_agent = selection("pai_agent")
 
 
 def pai_sync(key: str) -> str:
-    return selection_agent.run_sync(key, usage_limits=LIMITS).output
+    # An agent of its own: two event loops cannot use one client, here or anywhere.
+    return selection("pai_sync").run_sync(key, usage_limits=LIMITS).output
 
 
 async def pai_events(key: str) -> str:
