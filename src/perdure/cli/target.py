@@ -281,6 +281,16 @@ def _is_own_function(module: ModuleType, value: Any) -> bool:
 
 def _hint(module: ModuleType) -> str | None:
     names = _candidates(module)
+    # Beside an App, or agents that say what they are, other functions (routes and such) are none.
+    members = _members(module)
+    apps = [value for value in members.values() if isinstance(value, App)]
+    held = {id(agent.target) for app in apps for agent in app.agents.values()}
+    sure = [
+        name
+        for name in names
+        if id(members[name]) in held or not _is_own_function(module, members[name])
+    ]
+    names = sure or names
     return f"Agents there: {', '.join(names)}" if names else None
 
 

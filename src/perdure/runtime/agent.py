@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 _PLAIN: dict[type, tuple[type, ...]] = {
     str: (str,), bool: (bool,), int: (int,), float: (int, float), list: (list,), dict: (dict,),
 }  # fmt: skip
+_NOUNS: dict[type, str] = {
+    str: "a string", bool: "a boolean", int: "an integer", float: "a number", list: "a list",
+    dict: "an object", type(None): "null",
+}  # fmt: skip
 # (attempt, decoded input) -> output; runs inside the attempt's own task
 Invoke = Callable[["Attempt", Any], Any]
 
@@ -79,7 +83,12 @@ def _hold_to(annotation: Any, value: Any, who: str) -> None:
     """The codec takes plain JSON types as they come; what comes from outside must fit."""
     fits = _PLAIN.get(annotation) if isinstance(annotation, type) else None
     if fits is not None and type(value) not in fits:
-        raise InvalidInput(f"{who} takes a {annotation.__name__}, not {type(value).__name__}.")
+        raise InvalidInput(f"{who} takes {_noun(annotation)}, not {_noun(type(value))}.")
+
+
+def _noun(kind: type) -> str:
+    """A plain type as JSON calls it: who sends an input need not know Python."""
+    return _NOUNS.get(kind, f"a value of type {kind.__name__}")
 
 
 def from_function(
@@ -148,7 +157,7 @@ class _Parameters:
         if not self.names:
             return ((value,), {}) if self._passes_on else ((), {})
         if len(self.names) == 1:
-            return (value,), {}
+            return self._one(value)
         if isinstance(value, dict):
             unknown = sorted(set(value) - set(self.names))
             missing = [n for n in self._required if n not in value]
@@ -163,8 +172,19 @@ class _Parameters:
             first = self._required[0] if self._required else self.names[0]
             return (), {first: self._typed(first, value)}
         raise InvalidInput(
-            f"Agent {self._name!r} takes an object with {self.names}, not {type(value).__name__}."
+            f"Agent {self._name!r} takes an object with {self.names}, not {_noun(type(value))}."
         )
+
+    def _one(self, value: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """For the only parameter. Null is no input: the default stands for it."""
+        if value is None:
+            if not self._required:
+                return (), {}
+            if isinstance(self.input_type, type) and self.input_type in _PLAIN:
+                raise InvalidInput(
+                    f"Agent {self._name!r} takes {_noun(self.input_type)}, and got no input."
+                )
+        return (value,), {}
 
     def _typed(self, name: str, value: Any) -> Any:
         annotation = self._types[name]

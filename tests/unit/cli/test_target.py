@@ -95,6 +95,14 @@ def test_a_missing_module_says_which(folder: Path) -> None:
         target.load("no_such_module:agent")
 
 
+def test_routes_beside_agents_are_not_listed_as_agents(folder: Path) -> None:
+    lines = "import perdure\napp = perdure.App()\n@app.agent\n" + AGENT + "def route(): ...\n"
+    write(folder, "web.py", lines)
+    with pytest.raises(TargetError) as caught:
+        target.load("web.py:zzz")
+    assert caught.value.hint == "Agents there: app, agent"
+
+
 def test_a_missing_attribute_lists_the_agents(folder: Path) -> None:
     write(folder, "one.py", AGENT + "import os\nVALUE = 3\n")
     with pytest.raises(TargetError, match=r"one\.py has no 'zzz'") as caught:

@@ -236,3 +236,34 @@ async def test_sys_exit_in_an_agent_ends_the_run_and_not_the_worker(house: House
         assert run.error is not None
         assert "SystemExit" in run.error["type"]
     assert await house.run("fine") == 1
+
+
+def test_no_input_is_the_default_or_refused() -> None:
+    def needs(city: str) -> str:
+        return city
+
+    def offers(city: str = "Lisbon") -> str:
+        return city
+
+    def may(city: str | None) -> str | None:
+        return city
+
+    with pytest.raises(InvalidInput, match="'needs' takes a string, and got no input"):
+        from_function(needs).validate(b"null")
+    for function, args in ((offers, ()), (may, (None,))):
+        check = from_function(function).check
+        assert check is not None
+        assert check(None) == (args, {})
+
+
+def test_what_is_wrong_is_said_in_the_words_of_json() -> None:
+    def count(number: int) -> int:
+        return number
+
+    def pair(one: int, two: int) -> int:
+        return one + two
+
+    with pytest.raises(InvalidInput, match="takes an integer, not a string"):
+        from_function(count).validate(b'"5"')
+    with pytest.raises(InvalidInput, match=r"an object with \['one', 'two'\], not null"):
+        from_function(pair).validate(b"null")

@@ -206,6 +206,8 @@ async def _running(store: Store, run: Run, line: Timeline, now: datetime) -> lis
         if since > QUIET.total_seconds():
             says += ": a step or tool without a promise, or code between two effects, takes long"
             steps = (Step(f"perdure runs cancel {run.id}", "to stop it"),)
+        else:
+            says += " (a step or tool without a promise is written down when it ends)"
         found.append(Finding(says, (Step(f"perdure runs events {run.id} -f --text"), *steps)))
     return found
 
