@@ -56,6 +56,8 @@ _ANSWER = {
     EntryState.ABANDONED: Verdict.ABANDONED,
 }
 
+_CALLS = (Kind.TOOL, Kind.STEP)  # their results are values of the agent's own
+
 _Identity = tuple[bytes, str, str, str, bytes]  # scope, stable branch, kind, name, digest
 # scope, then after; at a branch's beginning its stable path, which siblings that are told apart
 # only by the order in which they arrive have in common
@@ -245,9 +247,15 @@ class Journal:
                 self._take(first)
                 return Match(Verdict.REUSE, first, first.key, after, first.occurrence)
             return self._new(scope, branch, kind, name, digest, after)
-        for entry in found:
-            if _may_have_touched_the_world(entry):
-                return Match(Verdict.DIVERGED, entry, entry.key, after, entry.occurrence)
+        touching = [entry for entry in found if _may_have_touched_the_world(entry)]
+        if touching:
+            first = touching[0]
+            # An operator was asked, and said what this gives.
+            alone = len(touching) == 1 and not self._unsure
+            if first.answered and alone and kind in _CALLS and first.kind in _CALLS:
+                self._take(first)
+                return Match(Verdict.REUSE, first, first.key, after, first.occurrence)
+            return Match(Verdict.DIVERGED, first, first.key, after, first.occurrence)
         return self._new(scope, branch, kind, name, digest, after)
 
     def _earliest(self, queue: deque[Entry] | None) -> Entry | None:
@@ -277,7 +285,7 @@ def _identity(entry: Entry) -> _Identity:
 
 
 def _may_have_touched_the_world(entry: Entry) -> bool:
-    if entry.kind in (Kind.TOOL, Kind.STEP):
+    if entry.kind in _CALLS:
         return entry.promise != Promise.READS
     return entry.kind == Kind.RUN
 

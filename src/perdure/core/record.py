@@ -81,7 +81,8 @@ class Entry(NamedTuple):
     """The last row of one effect's key, as read back for replay (rule K1).
 
     ``value`` is None when ``size`` bytes are to be fetched lazily (rule Z1).
-    ``until`` of an intent is inside its value.
+    ``until`` of an intent is inside its value. ``answered``: an operator said what it gave after it
+    was over, because the agent no longer asks for just this (K7).
     """
 
     seq: int
@@ -99,17 +100,22 @@ class Entry(NamedTuple):
     took_ms: int
     value: bytes | None
     size: int
+    answered: bool = False
 
 
 def fold(entries: list[Entry]) -> list[Entry]:
     """One entry a key, the last row of each, in the order in which the keys first appeared.
 
-    A void row takes its key out altogether; a later row of that key starts it anew.
+    A void row takes its key out altogether; a later row of that key starts it anew. A worker never
+    writes what is done a second time: that is an operator's answer.
     """
     last: dict[bytes, Entry] = {}
     for entry in entries:
         if entry.state == EntryState.VOID:
             last.pop(entry.key, None)
         else:
+            before = last.get(entry.key)
+            if before is not None and before.state == entry.state == EntryState.DONE:
+                entry = entry._replace(answered=True)
             last[entry.key] = entry
     return list(last.values())

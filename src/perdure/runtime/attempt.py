@@ -242,14 +242,16 @@ class Attempt:
         entry = match.entry
         assert entry is not None
         if match.verdict is Verdict.DIVERGED:
+            same = (kind, name) == (entry.kind, entry.name)
+            other = f"where {entry.kind} {entry.name!r} is recorded"
+            other = "with other arguments than recorded" if same else other
             self.closing.close(
                 Ending.PARK,
                 waits=(
                     Wait(
                         "diverged",
                         key=entry.key.hex(),
-                        detail=f"the agent now asks for {kind} {name!r} where {entry.kind} "
-                        f"{entry.name!r} is recorded",
+                        detail=f"the agent now asks for {kind} {name!r} {other}",
                     ),
                 ),
             )

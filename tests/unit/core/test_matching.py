@@ -210,6 +210,21 @@ def test_what_was_asked_before_was_not_changed() -> None:
     assert ask(journal, "m", "one", kind=Kind.MODEL).verdict is Verdict.NEW
 
 
+def test_what_an_operator_answered_is_taken_for_what_is_asked_now() -> None:
+    """K7: by a tool or step alone at its place; anything else has to be asked about again."""
+    log = Log()
+    recorded = log.add("t", "v1", kind=Kind.TOOL, promise=Promise.ONCE)
+    assert ask(log.again(), "t", "v2", kind=Kind.TOOL).verdict is Verdict.DIVERGED
+    log.rows.append(recorded._replace(seq=2, epoch=2, value=b"2"))
+    for kind, name in ((Kind.TOOL, "t"), (Kind.STEP, "s")):
+        match = ask(log.again(), name, "v2", kind=kind)
+        assert match.verdict is Verdict.REUSE
+        assert match.entry is not None
+        assert (match.entry.key, match.entry.value) == (recorded.key, b"2")
+    assert ask(log.again(), "m", "v2", kind=Kind.MODEL).verdict is Verdict.DIVERGED
+    assert ask(log.again(), "t", "v1", kind=Kind.TOOL).verdict is Verdict.REPLAY
+
+
 @pytest.mark.parametrize(
     ("kind", "promise", "verdict"),
     [

@@ -434,6 +434,37 @@ async def test_a_changed_step_that_may_have_touched_the_world_parks(
     assert house.did == {"v1": 1, "v2": 1}
 
 
+async def test_an_operators_answer_ends_the_divergence(house: House) -> None:
+    """K7: what the operator said answers what the agent asks for now, in later lives too."""
+    first, second, argument = Gate(), Gate(), ["v1"]
+
+    @step(effect="once", name="send")
+    async def send(to: str) -> str:
+        house.did[to] += 1
+        return to
+
+    async def agent() -> str:
+        sent = await send(argument[0])
+        await first()
+        await second()
+        return sent
+
+    house.serve(agent)
+    worker = await house.worker()
+    run_id = await house.submit("agent")
+    await first.reached.wait()
+    argument[0] = "v2"
+    worker = await house.next_life(worker)
+    run = await house.parked(run_id, "diverged")
+    assert "step 'send' with other arguments than recorded" in (run.waits[0]["detail"] or "")
+    key = bytes.fromhex(run.waits[0]["key"])
+    await house.store.resolve(run_id, key, value=b'"sent by hand"')
+    await second.reached.wait()
+    await house.next_life(worker)
+    assert await house.result(run_id) == "sent by hand"
+    assert house.did == {"v1": 1}
+
+
 async def test_a_changed_step_that_only_reads_is_performed_as_new(house: House) -> None:
     """K7: ``reads`` cannot have touched the world."""
     gate, argument = Gate(), ["v1"]
