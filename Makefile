@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 VENV ?= .venv
 PY := $(VENV)/bin/python
-.PHONY: help demo test check docs site faults bench bench-peers lock clean
+.PHONY: help demo test test-oldest check docs site faults bench bench-peers lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -25,6 +25,16 @@ demo: $(VENV)/.demo $(if $(filter local,$(MODEL)),$(VENV)/.local)  ## the main j
 
 test: $(VENV)/.dev  ## all tests but the long kill tests
 	$(PY) -m pytest -q -n auto -m "not long" $(ARGS)
+
+.venv-oldest/.made: requirements/oldest.txt pyproject.toml
+	@scripts/venv.sh .venv-oldest requirements/oldest.txt
+	@touch $@
+
+OLDEST = tests/integration/langgraph tests/integration/pydantic_ai tests/integration/openai_agents \
+  tests/integration/agent_framework tests/integration/google_adk tests/integration/patches
+
+test-oldest: .venv-oldest/.made  ## the frameworks' tests with their oldest supported versions
+	.venv-oldest/bin/python -m pytest -q -n auto -p no:cacheprovider $(OLDEST) $(ARGS)
 
 check: $(VENV)/.dev  ## ruff, mypy, import rules
 	$(VENV)/bin/ruff format --check .
@@ -50,9 +60,9 @@ bench-peers: $(VENV)/.dev  ## the same beside peers, in an environment of their 
 
 lock: $(VENV)/.dev  ## renew the locks
 	$(PY) -m pip install --quiet pip-tools
-	for f in demo dev; do $(VENV)/bin/pip-compile --quiet --upgrade --generate-hashes \
+	for f in demo dev oldest; do $(VENV)/bin/pip-compile --quiet --upgrade --generate-hashes \
 	  --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	  --no-header -o requirements/$$f.txt requirements/$$f.in; done
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) .venv-peers site .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-oldest .venv-peers site .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

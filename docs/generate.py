@@ -26,6 +26,7 @@ WIDTH = 96
 def pages() -> dict[str, str]:
     """Path below docs/ -> the page's text."""
     return {
+        "compatibility.md": compatibility(),
         "reference/cli.md": cli(),
         "reference/json.md": json_documents(),
         "reference/settings.md": settings(),
@@ -41,6 +42,48 @@ def main() -> None:
         if not target.is_file() or target.read_text("utf-8") != text:
             target.write_text(text, "utf-8")
             print(f"wrote docs/{path}")
+
+
+# -- frameworks -----------------------------------------------------------------------------------
+
+
+def frameworks() -> dict[str, dict[str, Any]]:
+    """What docs/compatibility.toml says, by the framework's key."""
+    found: dict[str, dict[str, Any]] = tomllib.loads(
+        (FOLDER / "compatibility.toml").read_text("utf-8")
+    )["frameworks"]
+    return found
+
+
+def compatibility() -> str:
+    """Framework x tested versions x what is an effect x what is not."""
+    out = [
+        NOTE,
+        "# Compatibility\n",
+        "Agents of these frameworks are given as they are. The tests run with the oldest and the newest "
+        "version of each (`make test-oldest`, `make test`), the kill tests with the newest, and journals "
+        "made with the oldest are replayed with the newest.\n",
+        "| framework | oldest | newest | guide | example |",
+        "|---|---|---|---|---|",
+    ]
+    for known in frameworks().values():
+        guide = known["guide"].removeprefix("docs/")
+        out.append(
+            f"| {known['title']} (`{known['package']}`) | {known['oldest']} | {known['newest']} | "
+            f"[guide]({guide}) | [`{Path(known['example']).name}`](../{known['example']}) |"
+        )
+    out.append(
+        "\n**An effect** is done once: a later attempt is answered from the journal. **Everything else** is "
+        "your code or the framework's, and runs again at each replay: put what touches the world into a "
+        "tool or a `@perdure.step`.\n"
+    )
+    for known in frameworks().values():
+        out.append(f"## {known['title']}\n\nAn effect:\n")
+        out += [f"- {what}" for what in known["effects"]]
+        out.append("\nNot an effect:\n")
+        out += [f"- {what}" for what in known["not_effects"]]
+        out.append("")
+    return "\n".join(out)
 
 
 # -- the command line -----------------------------------------------------------------------------
