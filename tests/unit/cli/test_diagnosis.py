@@ -80,7 +80,8 @@ async def test_queued_and_nobody_serves_its_agent(store: Store) -> None:
 async def test_queued_though_workers_are_there(store: Store) -> None:
     run_id = await made(store)
     await working(store)
-    assert "1 serve 'clerk' and execute 0 runs; 1 are queued" in said(await ask(store, run_id))
+    text = said(await ask(store, run_id))
+    assert "workers of 'clerk': 1, runs that they execute: 0, queued: 1" in text
     silent = said(await ask(store, run_id, later=timedelta(minutes=2)))
     assert "have not been heard of for 2m 0" in silent
     alone = replace(await store.get(run_id), alone=True)

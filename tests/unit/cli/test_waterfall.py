@@ -228,3 +228,21 @@ def test_without_a_terminal_nothing_is_cut() -> None:
     assert any("a_long_name_" * 6 in row for row in rows)
     assert "⋯ a long wait, folded" in rows[-1]
     assert "begun, its end is not recorded" in rows[-2]
+
+
+def test_an_attempt_that_has_written_nothing_began_when_the_run_was_let_go() -> None:
+    """Behind a cap: the row that says so is newer than what the run started with."""
+    log = Log()
+    log.status(40, "queued", reason="cap")
+    line = log.read(run(started_at=at(40)), 41)
+    assert [(s.what, s.began, s.ended) for s in line.stretches] == [
+        ("queued", 0, 40),
+        ("running", 40, 41),
+    ]
+    log = Log()
+    log.attempt(1, 1, 1)
+    log.entry(2, "a", "done", 1)
+    log.status(3, "waiting")
+    log.status(30, "queued", reason="signal")
+    line = log.read(run(epoch=2), 31)
+    assert (line.stretches[-1].what, line.stretches[-1].ended) == ("running", 31)

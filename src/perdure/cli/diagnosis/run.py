@@ -134,12 +134,12 @@ async def _queued(store: Store, run: Run, now: datetime) -> list[Finding]:
             before = queue.states.get("queued", 0)
     return [
         Finding(
-            f"a worker should take it any moment: {len(alive)} serve {run.agent!r} and execute "
-            f"{busy} runs; {before} are queued",
+            f"a worker should take it any moment: workers of {run.agent!r}: {len(alive)}, runs that "
+            f"they execute: {busy}, queued: {before}",
             (
                 Step(
                     "perdure worker TARGET",
-                    "if that stays so they are full (worker.concurrency); start another",
+                    "if that stays so they are full (worker.concurrency) or stopping; start another",
                 ),
             ),
         )

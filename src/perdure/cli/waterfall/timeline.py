@@ -207,6 +207,9 @@ class _Reader:
                 if event.name == "changed" and event.key in self._effects:
                     self._effects[event.key].reused = True
         self._close_open(self._run.epoch, self._end, live=self._run.state is RunState.RUNNING)
+        if self._run.state is RunState.RUNNING and started is not None:
+            # An attempt that has written nothing yet began at the earliest when it could.
+            self._stretch("running", max(self._at(started), self._stretches[-1].began))
         if self._stretches:
             self._stretches[-1].ended = self._end
         if self._attempts and self._run.state is RunState.RUNNING:
