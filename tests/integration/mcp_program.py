@@ -7,18 +7,28 @@ python mcp_program.py NOTES PORT       # streamable HTTP on 127.0.0.1
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from mcp.types import ToolAnnotations
 
+# The server's class has another name in mcp 1, which older frameworks need.
 try:
-    from mcp.server.mcpserver import MCPServer
-except ImportError:  # mcp 1, which older frameworks need
-    from mcp.server.fastmcp import FastMCP as MCPServer  # type: ignore[no-redef]
+    Server = import_module("mcp.server.mcpserver").MCPServer
+except ImportError:
+    Server = import_module("mcp.server.fastmcp").FastMCP
 
 notes = Path(sys.argv[1])
-server: Any = MCPServer("shop")
+server: Any = Server("shop")
+
+
+def _tool(**hints: bool) -> Callable[[Callable[[str], str]], Any]:
+    made: Callable[[Callable[[str], str]], Any] = server.tool(
+        annotations=ToolAnnotations.model_validate(hints)
+    )
+    return made
 
 
 def _note(what: str) -> None:
@@ -26,21 +36,21 @@ def _note(what: str) -> None:
         file.write(what + "\n")
 
 
-@server.tool(annotations=ToolAnnotations.model_validate({"readOnlyHint": True}))
+@_tool(readOnlyHint=True)
 def stock(item: str) -> str:
     """How many there are."""
     _note(f"stock {item}")
     return f"7 {item}"
 
 
-@server.tool(annotations=ToolAnnotations.model_validate({"idempotentHint": True}))
+@_tool(idempotentHint=True)
 def reserve(item: str) -> str:
     """Set one aside."""
     _note(f"reserve {item}")
     return f"reserved {item}"
 
 
-@server.tool(annotations=ToolAnnotations.model_validate({"destructiveHint": True}))
+@_tool(destructiveHint=True)
 def burn(item: str) -> str:
     """Get rid of it."""
     _note(f"burn {item}")
