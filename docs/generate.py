@@ -60,9 +60,9 @@ def compatibility() -> str:
     out = [
         NOTE,
         "# Compatibility\n",
-        "Agents of these frameworks are given as they are. The tests run with the oldest and the newest "
-        "version of each (`make test-oldest`, `make test`), the kill tests with the newest, and journals "
-        "made with the oldest are replayed with the newest.\n",
+        "Agents of these frameworks are given as they are. The tests run with the oldest and the "
+        "newest version of each (`make test-oldest`, `make test`), the kill tests with the newest, "
+        "and journals made with the oldest are replayed with the newest.\n",
         "| framework | oldest | newest | guide | example |",
         "|---|---|---|---|---|",
     ]
@@ -73,9 +73,9 @@ def compatibility() -> str:
             f"[guide]({guide}) | [`{Path(known['example']).name}`](../{known['example']}) |"
         )
     out.append(
-        "\n**An effect** is done once: a later attempt is answered from the journal. **Everything else** is "
-        "your code or the framework's, and runs again at each replay: put what touches the world into a "
-        "tool or a `@perdure.step`.\n"
+        "\n**An effect** is done once: a later attempt is answered from the journal. **Everything "
+        "else** is your code or the framework's, and runs again at each replay: put what touches the "
+        "world into a tool or a `@perdure.step`.\n"
     )
     for known in frameworks().values():
         out.append(f"## {known['title']}\n\nAn effect:\n")
