@@ -74,8 +74,8 @@ def compatibility() -> str:
         )
     out.append(
         "\n**An effect** is done once: a later attempt is answered from the journal. **Everything "
-        "else** is your code or the framework's, and runs again at each replay: put what touches the "
-        "world into a tool or a `@perdure.step`.\n"
+        "else** is your code or the framework's, and runs again at each replay: put what touches "
+        "the world into a tool or a `@perdure.step`.\n"
     )
     for known in frameworks().values():
         out.append(f"## {known['title']}\n\nAn effect:\n")
