@@ -84,6 +84,7 @@ class Worker:
         self._asked = 0  # slots that a claim under way may fill
         self._more = False
         self._reserved = False
+        self._doubted = False  # whether it said so
         self._membership: Membership | None = None
         self._maintenance = Maintenance(
             store, self.id, Housekeeping(store, blobs, self.settings.keeping)
@@ -306,9 +307,13 @@ class Worker:
 
     def _holds(self, holds: bool) -> None:
         if holds:
+            if self._doubted:
+                self._doubted = False
+                log.warning("The worker's lease and lock are sure again: effects start.")
             self.runtime.may_start.set()
             self._wake.set()
         else:
+            self._doubted = True
             log.warning("This worker's lease or lock is in doubt: it starts no effects for now.")
             self.runtime.may_start.clear()
 

@@ -413,3 +413,19 @@ async def test_sync_verbs_after_the_worker_ended_raise_parked(house: House) -> N
     assert await asyncio.to_thread(ended.wait, 10)
     assert [type(error).__name__ for error in seen] == ["Parked"]
     assert await house.entries(run_id) == []
+
+
+async def test_a_worker_in_doubt_says_so_and_says_when_it_is_over(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    """L5: whoever reads the log after an outage sees that it ended."""
+    worker = await house.worker()
+    assert "sure again" not in caplog.text
+    for holds in (False, True, True):
+        worker._holds(holds)
+        assert worker.runtime.may_start.is_set() is holds
+    said = [r.getMessage() for r in caplog.records if r.name == "perdure.worker"]
+    assert said == [
+        "This worker's lease or lock is in doubt: it starts no effects for now.",
+        "The worker's lease and lock are sure again: effects start.",
+    ]

@@ -134,12 +134,13 @@ async def _queued(store: Store, run: Run, now: datetime) -> list[Finding]:
             before = queue.states.get("queued", 0)
     return [
         Finding(
-            f"a worker should take it any moment: workers of {run.agent!r}: {len(alive)}, runs that "
-            f"they execute: {busy}, queued: {before}",
+            f"a worker should take it any moment: workers of {run.agent!r}: {len(alive)}, "
+            f"runs that they execute: {busy}, queued: {before}",
             (
                 Step(
                     "perdure worker TARGET",
-                    "if that stays so they are full (worker.concurrency) or stopping; start another",
+                    "if that stays so they are full (worker.concurrency) or stopping; "
+                    "start another",
                 ),
             ),
         )

@@ -20,7 +20,7 @@ from perdure.errors import (
 )
 from perdure.store.postgres.address import Address
 
-LATER = "Runs are delayed, none is lost; it is tried again."
+LATER = "Runs are delayed, none is lost. Is it up, and is that its address (PERDURE_STORE)?"
 
 # SQLSTATE classes and codes after which trying again may help.
 _AWAY = ("08", "53", "57", "58")
