@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from perdure.errors import ConfigError
+from perdure.errors import ConfigError, NotFound
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -25,9 +25,20 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 class RunId(click.types.StringParamType):
-    """A run's id; shells complete it."""
+    """A run's id, whole; shells complete it."""
 
     name = "run"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from uuid import UUID
+
+        try:
+            return str(UUID(value))
+        except ValueError:
+            raise NotFound(
+                f"There is no run {value}.",
+                hint="Run ids are UUIDs, given whole: `perdure runs list` has them.",
+            ) from None
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str

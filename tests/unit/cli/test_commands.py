@@ -354,3 +354,13 @@ def test_wrong_durations_name_the_option(call: Call, run: Call) -> None:
     assert "--timeout" in run("halve", "8", "--timeout", "soon").err
     assert "--since" in call("runs", "list", "--since", "long").err
     assert call("worker", "cases.py:app", "--drain", "x").code == 2
+
+
+def test_a_run_id_is_given_whole(call: Call) -> None:
+    """What a shell or an eye cut off is told so, by whatever takes an id."""
+    for command in ("show", "events", "cancel", "redrive"):
+        said = call("runs", command, "01a1fed0")
+        assert said.code == 4
+        assert "There is no run 01a1fed0." in said.err
+        assert "given whole" in said.err
+    assert "given whole" in call("runs", "list", "--before", "x").err

@@ -246,3 +246,16 @@ def test_an_attempt_that_has_written_nothing_began_when_the_run_was_let_go() -> 
     log.status(30, "queued", reason="signal")
     line = log.read(run(epoch=2), 31)
     assert (line.stretches[-1].what, line.stretches[-1].ended) == ("running", 31)
+
+
+def test_a_wait_that_is_not_over_lacks_no_end() -> None:
+    log = Log()
+    log.attempt(1, 1, 1)
+    log.entry(1.1, "approved", "intent", kind="signal")
+    log.entry(1.2, "pay", "intent", kind="tool")
+    line = log.read(run(), 3)
+    rows = [row.plain for row in Bars(line, None).rows()]
+    (signal,) = [i for i, row in enumerate(rows) if "signal approved" in row]
+    (tool,) = [i for i, row in enumerate(rows) if "tool pay" in row]
+    assert [i for i, row in enumerate(rows) if "its end is not recorded" in row] == [tool + 1]
+    assert signal < tool

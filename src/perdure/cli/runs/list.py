@@ -25,7 +25,9 @@ from perdure.core.run import RunState
 @click.option("--session", metavar="NAME", help="Only runs of this session.")
 @click.option("--parent", metavar="RUN_ID", help="Only runs that this run started.")
 @click.option("--since", metavar="TIME", help="Only runs made within this time, e.g. 2h.")
-@click.option("--before", metavar="RUN_ID", help="Go on after this run of an earlier list.")
+@click.option(
+    "--before", type=options.RUN, metavar="RUN_ID", help="Go on after this run of an earlier list."
+)
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, help="How many (20).")
 @options.as_json
 @options.settings

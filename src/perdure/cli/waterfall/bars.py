@@ -160,7 +160,9 @@ def _failed(effect: Effect) -> bool:
 def _notes(effect: Effect) -> str:
     notes = []
     state = "tried again" if _failed(effect) and effect.state == "void" else effect.state
-    if state not in ("done", "failed"):
+    # A wait that is not over is drawn as one: nothing about it is missing.
+    awaited = state == "intent" and effect.kind in WAITING
+    if state not in ("done", "failed") and not awaited:
         notes.append(_STATES.get(state, state))
     if effect.reused:
         notes.append("its request changed; the recorded answer was used")
