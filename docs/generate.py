@@ -70,7 +70,7 @@ def compatibility() -> str:
         guide = known["guide"].removeprefix("docs/")
         out.append(
             f"| {known['title']} (`{known['package']}`) | {known['oldest']} | {known['newest']} | "
-            f"[guide]({guide}) | [`{Path(known['example']).name}`](../{known['example']}) |"
+            f"[guide]({guide}) | `{known['example']}` |"
         )
     out.append(
         "\n**An effect** is done once: a later attempt is answered from the journal. **Everything "
