@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -240,6 +241,8 @@ def load(
             section, _, key = name.removeprefix("PERDURE_").lower().partition("_")
             if section in _SECTIONS and key:
                 _set(values, sources, f"{section}.{key}", value, name)
+            elif not value.startswith(("tcp://", "udp://")):  # Kubernetes' word for a service
+                _refuse_misspelt(section, key, name)
     for dotted, value in (flags or {}).items():
         if value is not None:
             _set(values, sources, dotted, value, "flag")
@@ -385,6 +388,16 @@ def _noun(kind: Any) -> str:
     if get_origin(kind) in (dict, tuple):
         return "a table" if get_origin(kind) is dict else "a list"
     return {timedelta: "a duration", bool: "a boolean", int: "a whole number"}.get(kind, "a text")
+
+
+def _refuse_misspelt(section: str, key: str, name: str) -> None:
+    """A variable of no section may be somebody else's; one that is nearly ours is a mistake."""
+    for near in get_close_matches(section, _SECTIONS, n=1, cutoff=0.8):
+        if any(item.name == key for item in fields(_SECTIONS[near])):
+            raise ConfigError(
+                f"There is no setting {section}.{key} (from {name}).",
+                hint=f"Did you mean PERDURE_{near.upper()}_{key.upper()}?",
+            )
 
 
 def _unknown(name: str, at: Path | str, known: list[str]) -> ConfigError:

@@ -194,3 +194,11 @@ def test_where_a_client_finds_its_server() -> None:
     environ = {"PERDURE_URL": "http://x", "PERDURE_API_KEY": "pk_a_b"}
     assert client_settings(environ) == ("http://x", "pk_a_b")
     assert load(environ=environ).sources == {}
+
+
+def test_a_variable_that_is_nearly_a_setting_is_a_mistake() -> None:
+    with pytest.raises(ConfigError, match=r"no setting servr\.port") as caught:
+        load(environ={"PERDURE_SERVR_PORT": "1"})
+    assert caught.value.hint == "Did you mean PERDURE_SERVER_PORT?"
+    load(environ={"PERDURE_API_KEY": "k", "PERDURE_SERVICE_PORT": "1", "PERDURE_WORK_DIR": "/"})
+    load(environ={"PERDURE_SERVE_PORT": "tcp://10.0.0.7:8080"})  # a service called perdure-serve

@@ -19,7 +19,9 @@ from perdure.cli import options
 @click.option(
     "--resume", metavar="RUN_ID", type=options.RUN, help="Go on with this run instead of a new one."
 )
-@click.option("--follow", is_flag=True, help="Show progress even where no terminal is attached.")
+@click.option(
+    "--follow", "-f", is_flag=True, help="Show progress even where no terminal is attached."
+)
 @options.as_json
 @options.settings
 def command(

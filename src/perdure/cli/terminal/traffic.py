@@ -31,7 +31,10 @@ class PrintedTraffic(Traffic):
             return
         style = "green" if status < 400 else "yellow" if status < 500 else "red"
         text = Text("  http ", style="dim").append(f"{status} ", style=style)
-        text.append(f"{method} {route}").append(f"  {short_seconds(seconds)}", style="dim")
+        # Paths that lead nowhere are counted together, so that nobody's typing makes metrics.
+        text.append(f"{method} {'a path that is no route' if route == 'none' else route}").append(
+            f"  {short_seconds(seconds)}", style="dim"
+        )
         stderr().print(text, soft_wrap=True)
 
 
