@@ -50,7 +50,9 @@ def test_an_old_journal_replays(file: Path, tmp_path: Path) -> None:
     report = json.loads(ran.stdout)
     assert report["outcome"] == "returned", report
     assert report["answered"] > 5
-    assert not report["reused"]
+    # Nothing is left over and nothing is asked anew: a model call that a newer version words
+    # otherwise is answered by what is recorded at its place (K7).
     assert not report["unread"]
+    assert all(isinstance(name, str) and "/" in name for name in report["reused"])
     assert not report["contacts"]
     assert not (tmp_path / "tools.jsonl").exists()

@@ -44,8 +44,10 @@ def every() -> list[Case]:
 
 
 def selection() -> list[Case]:
-    """Every point once, over both stores and all agents, in about a minute."""
+    """Every point and every agent once, over both stores, in about a minute."""
+    points = list(VISITS)
     return [
-        Case(point, STORES[i % 2], AGENTS[(i // 2 + i) % len(AGENTS)], visits[-1])
-        for i, (point, visits) in enumerate(VISITS.items())
+        Case(point, STORES[i % 2], agent, VISITS[point][-1])
+        for i in range(max(len(points), len(AGENTS)))
+        for point, agent in [(points[i % len(points)], AGENTS[i % len(AGENTS)])]
     ]

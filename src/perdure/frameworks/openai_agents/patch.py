@@ -1,4 +1,4 @@
-"""The process-wide patch (docs/decisions/0015-openai-agents-patch.md) and its off switch.
+"""The process-wide patch (docs/decisions/0018-openai-agents-patch.md) and its off switch.
 
 What is replaced of the SDK: its default runner (which it lets be set), the function with which it
 invokes a tool and the one with which it tells the model of a failure, and the ``run`` of

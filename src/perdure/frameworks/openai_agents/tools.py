@@ -1,6 +1,6 @@
 """Function tools' calls become effects, at the one place where the Agents SDK invokes a tool.
 
-Process-wide patch, documented in docs/decisions/0015-openai-agents-patch.md. The effect is around
+Process-wide patch, documented in docs/decisions/0018-openai-agents-patch.md. The effect is around
 the tool's own code: the SDK's approvals, guardrails, time limit, hooks and
 ``failure_error_function`` stay outside it and run again at each replay; the tool's code does not.
 It covers whatever is a ``FunctionTool``: decorated functions, hand-made tools, tools of MCP
