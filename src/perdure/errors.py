@@ -28,8 +28,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 __all__ = [
-    "Backpressure", "BlobMissing", "BoundaryError", "CodecError", "ConfigError", "Conflict", "Diverged",
-    "EffectError", "EffectFailed", "EffectTimeout", "Forbidden", "IdempotencyMismatch",
+    "Backpressure", "BlobMissing", "BoundaryError", "CodecError", "ConfigError", "Conflict",
+    "Diverged", "EffectError", "EffectFailed", "EffectTimeout", "Forbidden", "IdempotencyMismatch",
     "InvalidInput", "LeaseLost", "LoopGuard", "MissingExtra", "NotDone", "NotFound", "Parked",
     "PerdureError", "PortInUse", "RunCancelled", "RunDead", "RunError", "RunFailed", "RunTimeout",
     "SchemaNewer", "SchemaOutdated", "StoreUnavailable", "TargetError", "TooLarge", "Unauthorized",

@@ -154,9 +154,7 @@ class Recorder:
                     await self._write(part)
                 return
             run_id = batch[0].writer.run_id
-            log.exception(
-                "run %s: its rows cannot be written", run_id, extra={"run_id": run_id}
-            )
+            log.exception("run %s: its rows cannot be written", run_id, extra={"run_id": run_id})
             for pending in batch:
                 if pending.future is not None and not pending.future.done():
                     pending.future.set_exception(error)

@@ -71,8 +71,8 @@ def print_checked(found: Sequence[Checked], others: Mapping[str, int]) -> None:
             reason = (one.verdict.value, one.agent, one.says, one.at or "")
             groups.setdefault(reason, []).append(one)
     order = list(STYLES)
-    for reason in sorted(groups, key=lambda reason: order.index(reason[0]), reverse=True):
-        _group(groups[reason])
+    for said in sorted(groups, key=lambda said: order.index(said[0]), reverse=True):
+        _group(groups[said])
     parts = [f"{count[verdict]} {WORDS[verdict][count[verdict] != 1]}" for verdict in STYLES]
     kept = [part for part in parts if not part.startswith("0 ")]
     runs = "run" if len(found) == 1 else "runs"

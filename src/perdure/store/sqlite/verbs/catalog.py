@@ -66,7 +66,8 @@ def find(link: sqlite3.Connection, filter: Filter) -> list[Run]:
         add("(substr(trace, 4, 32) = ? OR (trace IS NULL AND id = ?))",
             filter.trace_id, run_of(filter.trace_id))  # fmt: skip
     if filter.idempotency_key is not None:
-        add("n IN (SELECT i.run FROM idempotency i WHERE i.key = ?)", filter.idempotency_key)  # fmt: skip
+        mine = "SELECT i.run FROM idempotency i WHERE i.key = ?"
+        add(f"n IN ({mine})", filter.idempotency_key)
     if filter.dismissed is not None:
         add(f"dismissed_at IS {'NOT NULL' if filter.dismissed else 'NULL'}")
     if filter.before_n is not None:
