@@ -81,7 +81,7 @@ async def test_tokens_come_once_over_all_attempts(
         ("tools", "graph#2/tools.0"),
         ("model", "graph#3/model"),
     ]
-    nodes = await emitted(ground, run, "node")
+    nodes = await emitted(ground, run, "state")
     assert [node["path"] for node in nodes] == ["graph#1/model", "graph#2/tools.0", "graph#3/model"]
     assert nodes[1]["update"]["messages"][0]["content"] == "seen sea"
 
@@ -169,6 +169,6 @@ async def test_a_large_update_is_told_by_its_keys(ground: Ground) -> None:
     await ground.begin(app)
     run = await ground.start("large", {"messages": []})
     await ground.result(run)
-    (event,) = await emitted(ground, run, "node")
+    (event,) = await emitted(ground, run, "state")
     assert event["keys"] == ["messages"]
     assert event["omitted_bytes"] > 100_000

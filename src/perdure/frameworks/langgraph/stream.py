@@ -4,7 +4,7 @@
   ``{"type": "message", "node", "path", "message"}`` with the message, or the gathered pieces of
   one, in LangChain's shape. Only of what is new: what a replay repeats was seen already (rule
   E1).
-- A node that ended: the event ``node``, keyed by its place, so once however often it is replayed.
+- A node that ended: the event ``state``, keyed by its place, so once however often it is replayed.
 - What nodes give to the stream writer: the event ``custom``, keyed by content.
 
 They are written beside the agent's branches (``named_place``), where nothing follows from them.
@@ -124,12 +124,12 @@ class Stream:
     def _node(self, namespace: tuple[str, ...], payload: Any) -> None:
         name, result = payload["name"], payload["result"]
         path = self._places.name(SEPARATOR.join((*namespace, f"{name}{ID}{payload['id']}")))
-        event = {"node": name, "path": path}
+        event = {"name": name, "path": path}
         value = orjson.dumps({**event, "update": plain(result)})
         if len(value) > MAX_UPDATE:
             keys = sorted(result) if isinstance(result, dict) else []
             value = orjson.dumps({**event, "keys": keys, "omitted_bytes": len(value)})
-        self._note(NODES, "node", digest(path.encode()), value)
+        self._note(NODES, "state", digest(path.encode()), value)
 
     def _note(self, beside: str, name: str, content: bytes, value: bytes) -> None:
         attempt = self._attempt

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from perdure.core.run import RunState
+from perdure.server.openapi.events import event
 from perdure.server.submission import MAX_LABEL, MAX_LABELS, MAX_PRIORITY, YEAR
 
 Schema = dict[str, Any]
@@ -174,17 +175,7 @@ SCHEMAS: dict[str, Schema] = {
         ("dead_letters",),
     ),
     "Cursor": {"type": "string", "description": "Where the next page begins; opaque."},
-    "Event": {
-        "type": "object",
-        "properties": {
-            "seq": {"type": "integer", "minimum": 1},
-            "at": TIME,
-            "type": TEXT,
-            "data": {"type": "object"},
-        },
-        "required": ["seq", "at", "type", "data"],
-        "additionalProperties": False,
-    },
+    "Event": event(),
     "ServerSentEvent": {
         "type": "object",
         "properties": {
