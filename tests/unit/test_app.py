@@ -63,7 +63,11 @@ def test_what_is_no_agent(thing: Any) -> None:
         App().add(thing)
 
 
-def test_plain_functions_declare_their_tools_themselves() -> None:
+def test_plain_functions_declare_their_tools_themselves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Unless they use an SDK whose tools are patched."""
+    monkeypatch.setattr("perdure.frameworks.patches.install_imported", lambda: False)
     with pytest.raises(TargetError, match=r"perdure\.tool"):
         App().add(agent, tools={"refund": "once"})
 

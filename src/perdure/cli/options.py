@@ -25,9 +25,12 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 class RunId(click.types.StringParamType):
-    """A run's id, whole; shells complete it."""
+    """A run's id, whole; shells complete it. ``or_file``: or a file of ``perdure runs export``."""
 
     name = "run"
+
+    def __init__(self, *, or_file: bool = False) -> None:
+        self._or_file = or_file
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         from uuid import UUID
@@ -35,6 +38,8 @@ class RunId(click.types.StringParamType):
         try:
             return str(UUID(value))
         except ValueError:
+            if self._or_file:
+                return str(value)  # whoever opens it says what is wrong with it
             raise NotFound(
                 f"There is no run {value}.",
                 hint="Run ids are UUIDs, given whole: `perdure runs list` has them.",

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from perdure import gateway
 from perdure.cli.main import main
 from perdure.testing import crash
 
@@ -50,6 +51,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             del sys.modules[name]
     logging.getLogger("perdure").setLevel(level)
     crash.disarm()
+    while gateway.installed() is not None:  # a process that loads agents keeps capture to its end
+        gateway.uninstall()
 
 
 @pytest.fixture

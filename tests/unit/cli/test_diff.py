@@ -179,7 +179,8 @@ def test_runs_and_files_are_compared_with_the_exit_codes_of_diff(call: Call, fol
     third, second, first = (r["id"] for r in call("runs", "list", "--json").json["runs"])
     alike = call("runs", "diff", first, second)
     assert (alike.code, "The effects are alike in both (1)." in alike.out) == (0, True)
-    call("runs", "export", third, "third.json")
+    said = call("runs", "export", third, "third.json")
+    assert said.code == 0, said
     differs = call("runs", "diff", first, "third.json")
     assert differs.code == 1
     assert "The inputs differ" in differs.out

@@ -12,8 +12,8 @@ DIFFER = 1  # exit code, as diff's
 
 
 @click.command("diff")
-@click.argument("a", metavar="A", type=options.RUN)
-@click.argument("b", metavar="B", type=options.RUN)
+@click.argument("a", metavar="A", type=options.RUN_OR_FILE)
+@click.argument("b", metavar="B", type=options.RUN_OR_FILE)
 @options.as_json
 @options.settings
 def command(a: str, b: str, json_: bool, store: str | None, config_file: Path | None) -> int:
