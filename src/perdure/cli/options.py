@@ -84,6 +84,7 @@ class Target(click.types.StringParamType):
 
 
 RUN, AGENT, TARGET, TARGET_OR_AGENT = RunId(), AgentName(), Target(), Target(or_agent=True)
+RUN_OR_FILE = RunId(or_file=True)
 
 
 def settings(function: F) -> F:
