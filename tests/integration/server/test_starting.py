@@ -16,6 +16,7 @@ from perdure.runtime.worker import WorkerSettings
 from perdure.store.blobs import MAX_INLINE
 from perdure.store.rows import Enqueued, NewRun
 from tests.integration.server.serving import Served, serving, sse
+from tests.unit.runtime.harness import turns_until
 
 
 class Shop:
@@ -118,8 +119,11 @@ async def test_waiting_for_a_run_that_another_worker_executes(shop: Shop, tmp_pa
     ):
         answer = await front.http.post("/api/agents/greet/runs?wait=20", json={"input": "you"})
         assert (answer.status_code, answer.json()["result"]) == (200, "hello you")
-        assert working.service.worker is not None
-        assert working.service.worker.finished_attempts == 1
+        worker = working.service.worker
+        assert worker is not None
+        # Its result is told before the worker counts the attempt.
+        await turns_until(lambda: worker.finished_attempts)
+        assert worker.finished_attempts == 1
 
 
 async def test_an_agent_known_only_to_other_processes(shop: Shop, tmp_path: Path) -> None:
