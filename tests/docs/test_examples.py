@@ -67,6 +67,7 @@ async def test_approval_that_nobody_gives(ground: Ground) -> None:
     run = await start(ground, "approval", "refund", "A2")
     await ground.until(run, "waiting")
     ground.store.shift_clock(timedelta(days=1))
+    await ground.store.wake_due(100)
     assert await ground.result(run) == "A2: nobody approved"
 
 
@@ -151,6 +152,7 @@ async def test_digest(ground: Ground) -> None:
     await ground.recorded(run, "look", 2)
     await ground.until(run, "waiting")
     ground.store.shift_clock(timedelta(days=3))
+    await ground.store.wake_due(100)
     assert await ground.result(run) == ["tides: nothing new", "moons: nothing new"] * 2
 
 

@@ -21,7 +21,7 @@ LEAD = timedelta(seconds=12)  # another worker takes over after this long
 RENEW = timedelta(seconds=4)
 BATCH = 1000
 REAP_EVERY = 2  # rounds: a lease is longer than that anyway
-LOOK_EVERY = 5  # rounds between two looks at timers none of which was due: a hint may be lost
+LOOK_EVERY = 4  # rounds between two looks at timers none of which was due: a hint may be lost
 
 
 class Maintenance:
