@@ -57,20 +57,32 @@ async def ask(attempt: Attempt, questions: Sequence[Question]) -> dict[str, Any]
 
 
 async def _ask(attempt: Attempt, place: Place, question: Question) -> Any:
+    tell(attempt.named_place(EVENTS), question)
+    value, _ = await answer(place, question.id)
+    return value
+
+
+def tell(beside: Place, question: Question) -> None:
+    """The event ``interrupt``, once for each question."""
     event = orjson.dumps({"id": question.id, **question.about})
-    attempt.note(
-        attempt.named_place(EVENTS), Kind.EMIT, "interrupt", digest(question.id.encode()), event
+    beside.attempt.note(beside, Kind.EMIT, "interrupt", digest(question.id.encode()), event)
+
+
+async def answer(place: Place, id: str, *, foreign: bool = False) -> tuple[Any, bool]:
+    """The next answer to a question that was told, and whether it is new: no attempt had it.
+    ``foreign``: a thread waits."""
+    attempt, signal = place.attempt, f"{SIGNAL}:{id}"
+    ticket = await attempt.admit(
+        place, Kind.SIGNAL, signal, digest(b""), Promise.READS, foreign=foreign
     )
-    signal = f"{SIGNAL}:{question.id}"
-    ticket = await attempt.admit(place, Kind.SIGNAL, signal, digest(b""), Promise.READS)
     if ticket.live:
         live = cast("Live", ticket)
         found = await attempt.waiting.signal(
-            live, signal, SIGNAL, until=None, reason="signal", foreign=False
+            live, signal, SIGNAL, until=None, reason="signal", foreign=foreign
         )
         document = signal_document(found)
         await live.done(document)
     else:
         document = ticket.value
-    payload = signal_payload(document)
-    return codec.decode(payload or b"null", what=f"payload of signal {signal!r}")
+    payload = await attempt.opened(signal_payload(document)) or b"null"
+    return codec.decode(payload, what=f"payload of signal {signal!r}"), ticket.live

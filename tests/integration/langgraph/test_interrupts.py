@@ -328,3 +328,16 @@ async def test_without_any_checkpointer_at_all_it_says_what_to_do(ground: Ground
     run = await ground.until(await ground.start("none", {"found": []}))
     assert run.state == "failed"
     assert "checkpointer" in (run.error or {})["message"]
+
+
+async def test_a_large_answer_comes_from_the_large_values(ground: Ground) -> None:
+    async def human(state: State) -> State:
+        return {"found": [len(interrupt("?"))]}
+
+    app = App()
+    app.add(one_node(human), name="ask", park_after=0)
+    await ground.begin(app)
+    run = await ground.start("ask", {"found": []})
+    await ground.until(run, "waiting")
+    await ground.store.signal(run, "resume", ground.blobs.put(b'"' + b"x" * 300_000 + b'"'))
+    assert (await ground.result(run))["found"] == [300_000]

@@ -12,27 +12,21 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import orjson
 from langgraph.pregel import Pregel
 from langgraph.types import StateSnapshot
 
-from perdure import codec
 from perdure.codec import canonical
 from perdure.core.digest import digest
-from perdure.core.record import Kind, Promise
+from perdure.core.record import Kind
 from perdure.frameworks.langgraph.places import part
 from perdure.frameworks.langgraph.shapes import plain
+from perdure.frameworks.questions import EVENTS, Question, answer, tell
 from perdure.runtime.place import Place
-from perdure.runtime.ticket import Live
-from perdure.runtime.waiting import signal_document, signal_payload
 
 if TYPE_CHECKING:
     from perdure.runtime.attempt import Attempt
-
-SIGNAL = "resume"
-EVENTS = "events/interrupts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,29 +123,12 @@ class Interrupts:
     async def _ask(
         self, place: Place, foreign: bool, name: str, value: Any, node: str, stop: bool = False
     ) -> Any:
-        attempt = self._attempt
-        event = {"id": name, "node": node, "value": plain(value)}
+        about = {"node": node, "value": plain(value)}
         if stop:
-            event["breakpoint"] = True
-        attempt.note(
-            attempt.named_place(EVENTS), Kind.EMIT, "interrupt", digest(name.encode()),
-            orjson.dumps(event),
-        )  # fmt: skip
-        signal = f"{SIGNAL}:{name}"
-        ticket = await attempt.admit(
-            place, Kind.SIGNAL, signal, digest(b""), Promise.READS, foreign=foreign
-        )
-        if ticket.live:
-            live = cast("Live", ticket)
-            found = await attempt.waiting.signal(
-                live, signal, SIGNAL, until=None, reason="signal", foreign=foreign
-            )
-            document = signal_document(found)
-            await live.done(document)
-        else:
-            document = ticket.value
-        payload = signal_payload(document)
-        return codec.decode(payload or b"null", what=f"payload of signal {signal!r}")
+            about["breakpoint"] = True
+        tell(self._attempt.named_place(EVENTS), Question(name, about))
+        answered, _ = await answer(place, name, foreign=foreign)
+        return answered
 
 
 def _name(branch: str, value: Any) -> str:

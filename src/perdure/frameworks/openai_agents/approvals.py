@@ -16,21 +16,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
-from perdure import codec
 from perdure.core.branch import child
-from perdure.core.digest import digest
 from perdure.core.ports import current_boundary
-from perdure.core.record import Kind, Promise
 from perdure.errors import BoundaryError
 from perdure.frameworks.openai_agents.events import BESIDE
+from perdure.frameworks.questions import Question, answer, tell
 from perdure.runtime.place import Place
-from perdure.runtime.ticket import Live
-from perdure.runtime.waiting import signal_document, signal_payload
 
 if TYPE_CHECKING:
     from agents import RunState, ToolApprovalItem
-
-SIGNAL = "resume"
 
 
 async def wait_for_approvals(result: Any) -> RunState[Any]:
@@ -97,41 +91,23 @@ async def _decision(around: Place, item: ToolApprovalItem, foreign: bool) -> dic
     attempt = around.attempt
     raw: Any = item.raw_item
     name = str(_field(raw, "call_id") or _field(raw, "id"))
-    event = {
-        "id": name,
+    about = {
         "kind": "approval",
         "agent": item.agent.name,
         "tool": item.tool_name,
         "arguments": _arguments(raw),
     }
-    attempt.note(
-        attempt.named_place(BESIDE, around), Kind.EMIT, "interrupt", digest(name.encode()),
-        orjson.dumps(event),
-    )  # fmt: skip
+    tell(attempt.named_place(BESIDE, around), Question(name, about))
     # A branch of its own: nothing that the agent does later comes after it, so that an attempt
     # which finds the tool's result already recorded need not ask again.
     place = attempt.named_place(child(around.path, f"approval.{name}"), around)
     while True:
-        signal = f"{SIGNAL}:{name}"
-        ticket = await attempt.admit(
-            place, Kind.SIGNAL, signal, digest(b""), Promise.READS, foreign=foreign
-        )
-        if ticket.live:
-            live = cast("Live", ticket)
-            found = await attempt.waiting.signal(
-                live, signal, SIGNAL, until=None, reason="signal", foreign=foreign
-            )
-            document = signal_document(found)
-            await live.done(document)
-        else:
-            document = ticket.value
-        payload = await attempt.opened(signal_payload(document)) or b"null"
-        answer = codec.decode(payload, what=f"payload of signal {signal!r}")
-        if isinstance(answer, bool):
-            return {"approved": answer}
-        if isinstance(answer, dict) and isinstance(answer.get("approved"), bool):
-            return answer
-        if ticket.live:
+        said, new = await answer(place, name, foreign=foreign)
+        if isinstance(said, bool):
+            return {"approved": said}
+        if isinstance(said, dict) and isinstance(said.get("approved"), bool):
+            return said
+        if new:
             attempt.pen.warn(
                 "no_answer",
                 f"The answer to {item.tool_name!r} ({name}) is neither true nor false nor an "
