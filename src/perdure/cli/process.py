@@ -108,6 +108,7 @@ class Stop:
         self.number: int | None = None  # the last signal's
         self.limit = 0.0  # seconds from the first signal on; 0: none
         self._told = 0
+        self._timers: list[threading.Timer] = []
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -162,6 +163,14 @@ class Stop:
         timer = threading.Timer(seconds, leave, args=(self.exit_code,))
         timer.daemon = True
         timer.start()
+        self._timers.append(timer)
+
+    def over(self) -> None:
+        """It was heeded. What the agent's own threads keep going is still ended in time."""
+        own = threading.current_thread()
+        if not any(not t.daemon and t is not own for t in threading.enumerate()):
+            for timer in self._timers:
+                timer.cancel()
 
 
 async def drain(worker: Worker, stop: Stop) -> None:
@@ -204,7 +213,9 @@ def run_process(main: Callable[[Stop], Awaitable[int]]) -> int:
     spare_collector()
 
     async def whole() -> int:
-        code = await main(Stop())
+        nonlocal stop
+        stop = Stop()
+        code = await main(stop)
         loop = asyncio.get_running_loop()
         threads = asyncio.ensure_future(loop.shutdown_default_executor())
         _, left = await asyncio.wait({threads}, timeout=THREADS)
@@ -212,9 +223,12 @@ def run_process(main: Callable[[Stop], Awaitable[int]]) -> int:
             leave(code)
         return code
 
+    stop: Stop | None = None
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         return asyncio.run(whole())
     finally:
+        if stop is not None:
+            stop.over()
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,20 @@ def test_the_first_signal_asks_and_the_second_asks_again(
     assert process.run_process(main) == 130
     assert left == [130]
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_process_that_ended_as_asked_is_not_ended_again() -> None:
+    """Whoever ran a command inside a longer process keeps it."""
+
+    async def main(stop: process.Stop) -> int:
+        stop.listen()
+        stop.limit = 3600
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(stop.asked.wait(), 5)
+        return 0
+
+    before = set(threading.enumerate())
+    assert process.run_process(main) == 0
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)  # a timer that was cancelled ends at once
+    assert set(threading.enumerate()) <= before
