@@ -55,7 +55,10 @@ class Link:
 
     def wait(self) -> socket.socket | None:
         """Until it may serve: the socket to do it on. None: it is not wanted any more."""
-        data, numbers, _, _ = socket.recv_fds(self._sock, 16, 1)
+        try:
+            data, numbers, _, _ = socket.recv_fds(self._sock, 16, 1)
+        except ConnectionResetError:
+            return None
         if not data or not numbers:
             return None
         os.set_inheritable(numbers[0], False)
@@ -70,7 +73,7 @@ class Link:
         known = len(sys.modules)
         while True:
             readable, _, _ = select.select([self._sock], [], [], AGAIN)
-            if readable and not self._sock.recv(16):
+            if readable and self._is_over():
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
             if len(sys.modules) != known:
@@ -79,3 +82,9 @@ class Link:
                 if found != self._told:
                     self._told = found
                     self.say(files=found)
+
+    def _is_over(self) -> bool:
+        try:
+            return not self._sock.recv(16)
+        except ConnectionResetError:  # it was killed with words of ours unread
+            return True
