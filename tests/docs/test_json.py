@@ -5,9 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from datetime import datetime
@@ -24,6 +21,7 @@ from perdure.store import make_store
 from perdure.store.ids import new_run_id
 from perdure.store.rows import NewRun
 from perdure.testing.local import LocalRuns
+from tests.inside import workplace
 
 PROMISED = generate.json_promises()
 
@@ -97,12 +95,6 @@ def said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Callable[..., list[Any]]]:
     """What a command prints, as JSON values: one document, or lines."""
-    for name in list(os.environ):
-        if name.startswith("PERDURE_"):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "cases.py").write_text(AGENTS)
-    path, modules, level = list(sys.path), set(sys.modules), logging.getLogger("perdure").level
 
     def say(*args: str, lines: bool = False) -> list[Any]:
         capsys.readouterr()
@@ -114,12 +106,9 @@ def said(
         except ValueError:
             raise AssertionError(f"{args}: {captured.out!r} {captured.err!r}") from None
 
-    yield say
-    sys.path[:] = path
-    for name in set(sys.modules) - modules:
-        if name.startswith("cases"):
-            del sys.modules[name]
-    logging.getLogger("perdure").setLevel(level)
+    with workplace(tmp_path, monkeypatch):
+        (tmp_path / "cases.py").write_text(AGENTS)
+        yield say
 
 
 async def enqueue(agent: str, value: bytes) -> None:
