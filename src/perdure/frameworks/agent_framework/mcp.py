@@ -6,6 +6,7 @@ connection.
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,6 +17,7 @@ from agent_framework._mcp import MCPTool
 from perdure.core.record import Promise
 from perdure.frameworks.promises import hinted
 
+log = logging.getLogger("perdure.frameworks")
 _REMOTE_NAME = "_mcp_remote_name"
 _hints: WeakKeyDictionary[Any, dict[str, Promise]] = WeakKeyDictionary()
 
@@ -30,6 +32,9 @@ async def hint(tool: FunctionTool) -> Promise:
         try:
             _hints[connection] = await _ask(connection)
         except Exception:  # a connection that broke: the call itself says so
+            log.warning(
+                "The MCP server of %r does not say what its tools promise.", tool.name, exc_info=True
+            )
             return Promise.UNDECLARED
     remote = (tool.additional_properties or {}).get(_REMOTE_NAME, tool.name)
     return _hints[connection].get(remote, Promise.UNDECLARED)
