@@ -33,7 +33,7 @@ async def hint(tool: FunctionTool) -> Promise:
             _hints[connection] = await _ask(connection)
         except Exception:  # a connection that broke: the call itself says so
             log.warning(
-                "The MCP server of %r does not say what its tools promise.", tool.name, exc_info=True
+                "The server of %r does not say what its tools promise.", tool.name, exc_info=True
             )
             return Promise.UNDECLARED
     remote = (tool.additional_properties or {}).get(_REMOTE_NAME, tool.name)
