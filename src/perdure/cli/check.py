@@ -9,7 +9,7 @@ import click
 
 from perdure.cli import options
 
-DIVERGE, UNCLEAR = 20, 21  # exit codes
+DIVERGE, UNCLEAR, RAISE = 20, 21, 22  # exit codes
 
 
 @click.command("check")
@@ -43,15 +43,17 @@ def command(
     checkpoints of graphs are copied into memory.
 
     A run "fits" (it goes on where it is), "changed" (it goes on, but otherwise: a prompt differs,
-    recorded work is not asked for), "diverges" (it would park for an operator, or fail), or is
-    "unclear" (it could not be found out in time, or its checkpoints cannot be read).
+    recorded work is not asked for), "diverges" (the code goes against what is recorded: it would
+    park for an operator, or its input would be refused), "raises" (the code ends in an error of
+    its own, which the run's last attempt did not), or is "unclear" (it could not be found out in
+    time, or its checkpoints cannot be read).
 
-    The exit code is 0 where none diverges, 20 where some do (with --strict also for "changed"),
-    and 21 where none does but some are unclear. --json prints {"checked", "fits", "changed",
-    "diverges", "unclear", "elsewhere": {AGENT: N}, unfinished runs of agents that TARGET does not
-    hold, "runs": [{"run", "agent", "state", "verdict", "says", "at", "answered", "recorded",
-    "reused", "contacts"}]}, at being the line of code, answered of recorded how many effects the
-    journal answered, reused the changed model calls.
+    The exit code is 20 where some diverge (with --strict also for "changed"), else 22 where some
+    raise, else 21 where some are unclear, else 0. --json prints {"checked", "fits", "changed",
+    "diverges", "raises", "unclear", "elsewhere": {AGENT: N}, unfinished runs of agents that TARGET
+    does not hold, "runs": [{"run", "agent", "state", "verdict", "says", "at", "answered",
+    "recorded", "reused", "contacts"}]}, at being the line of code, answered of recorded how many
+    effects the journal answered, reused the changed model calls.
     """
     from perdure.cli import process
     from perdure.cli.agents import load_agents
@@ -113,4 +115,6 @@ def command(
         print_checked(found, others)
     if count[Verdict.DIVERGES] or (strict and count[Verdict.CHANGED]):
         return DIVERGE
+    if count[Verdict.RAISES]:
+        return RAISE
     return UNCLEAR if count[Verdict.UNCLEAR] else 0

@@ -151,16 +151,50 @@ def test_another_effect_at_the_place_diverges(checks: Checks) -> None:
     assert run["says"] == "asks for step 'look' where tool 'book' is recorded"
 
 
-def test_code_that_raises_on_recorded_answers_diverges(checks: Checks) -> None:
+def test_an_error_of_the_agents_own_is_no_divergence(checks: Checks) -> None:
     checks.park("clerk")
-    run = checks.one(("    booked =", "    assert found == 2\n    booked ="), code=20)
-    assert (run["verdict"], run["says"]) == ("diverges", "raises AssertionError:")
+    raising = ("    booked =", "    if found == 1: raise OSError('odd')\n    booked =")
+    run = checks.one(raising, code=22)
+    assert (run["verdict"], run["says"]) == (
+        "raises",
+        "raises OSError: odd; it would be tried again",
+    )
     assert run["at"].startswith("after1.py:")
+    run = checks.one(("    booked =", "    found.nothing\n    booked ="), code=22)
+    assert run["verdict"] == "raises"
+    assert run["says"].endswith("has no attribute 'nothing'; the run would fail")
+    said = checks.call(
+        "check", checks.write(("    booked =", "    assert found == 2\n    booked ="))
+    )
+    assert said.code == 22
+    assert "! raises  clerk: raises AssertionError; it would be tried again" in said.out
+    assert "1 unfinished run: 1 raises." in said.out
+    assert "Look at one: perdure replay" in said.err
+
+
+def test_the_last_attempt_that_raises_leaves_a_dead_run(checks: Checks) -> None:
+    one_try = (
+        "@app.agent\nasync def clerk",
+        "@app.agent(retry=perdure.RetryPolicy(attempts=1))\nasync def clerk",
+    )
+    checks.park("clerk")
+    raising = ("    booked =", "    raise OSError('odd')\n    booked =")
+    assert checks.one(one_try, raising, code=22)["says"].endswith("; the run would be dead")
+
+
+def test_runs_that_diverge_go_before_runs_that_raise_in_the_exit_code(checks: Checks) -> None:
+    checks.park("clerk", 1, 2, 3)
+    odd = "    if n == 1: raise OSError('odd')\n    found ="
+    found = checks.found(
+        ("    found =", odd), ("book(found)", "book(found if n == 2 else 9)"), code=20
+    )
+    assert [found[one] for one in ("fits", "diverges", "raises")] == [1, 1, 1]
 
 
 def test_an_input_that_no_longer_fits_diverges(checks: Checks) -> None:
     checks.park("clerk")
     run = checks.one(("async def clerk(n: int)", "async def clerk(n: list)"), code=20)
+    assert run["verdict"] == "diverges"
     assert "InvalidInput" in run["says"]
 
 
@@ -185,7 +219,7 @@ def test_a_failure_that_was_there_before_is_none_of_the_codes(checks: Checks) ->
     run = checks.one()
     assert run["verdict"] == "fits"
     assert run["says"].endswith("as its last attempt did")
-    assert checks.one(("ConnectionError(", "KeyError("), code=20)["verdict"] == "diverges"
+    assert checks.one(("ConnectionError(", "KeyError("), code=22)["verdict"] == "raises"
 
 
 def test_contact_with_the_outside_is_blocked_and_told_with_its_line(checks: Checks) -> None:
@@ -240,8 +274,8 @@ def test_filters_and_what_is_not_here(checks: Checks) -> None:
 def test_finished_runs_are_not_looked_at(checks: Checks) -> None:
     checks.call("run", "before.py:app", "--agent", "other", "--timeout", "50ms", "1")
     assert checks.found() == {
-        "checked": 0, "fits": 0, "changed": 0, "diverges": 0, "unclear": 0, "elsewhere": {},
-        "runs": [],
+        "checked": 0, "fits": 0, "changed": 0, "diverges": 0, "raises": 0, "unclear": 0,
+        "elsewhere": {}, "runs": [],
     }  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from perdure.cli.offline.stage import Stage, stage
 from perdure.cli.offline.verdict import Checked, Rehearsed, Verdict, judge
 from perdure.config import Config
 from perdure.core.record import Entry, RecordType
+from perdure.core.retry import Severity, decide
 from perdure.core.run import RunState
 from perdure.errors import NotFound, PerdureError
 from perdure.runtime.agent import Agent
@@ -201,6 +202,7 @@ async def _rehearse(
         found.outcome = "stopped"
     if found.error is not None:
         found.error_at = _line(found.error)
+        found.fate = _fate(run, rehearsal, found.error)
     found.unread = rehearsal.journal.unread()
     found.resumed = agent.framework == "langgraph" and agent.target is not None and _saves(agent)
     found.contacts = [one.what for one in reached if one.run_id == run.id]
@@ -215,6 +217,17 @@ async def _rehearse(
 
 def _saves(agent: Agent) -> bool:
     return getattr(agent.target, "checkpointer", None) not in (None, False, True)
+
+
+def _fate(run: Run, rehearsal: Rehearsal, error: BaseException) -> str:
+    """What the next attempt of the run would end in (rule R1)."""
+    severity = rehearsal.policy.severity(error)
+    failures = run.attempts + 1
+    if severity is Severity.FATAL:
+        return "the run would fail"
+    if decide(rehearsal.policy.retry, failures, severity, 0.0).final:
+        return "the run would be dead"
+    return "it would be tried again" if failures < run.max_attempts else "the run would be dead"
 
 
 def _unclear(run: Run, says: str) -> Checked:

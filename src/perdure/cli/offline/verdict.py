@@ -10,6 +10,8 @@ from perdure.cli.offline.blockade import Contact
 from perdure.cli.offline.rehearsal import Stop
 from perdure.core.record import Entry, EntryState, Kind
 from perdure.core.run import RunState
+from perdure.core.words import counted
+from perdure.errors import Diverged, InvalidInput
 from perdure.store.rows import Run
 
 _WORK = frozenset({Kind.MODEL, Kind.TOOL, Kind.STEP, Kind.RUN})
@@ -18,7 +20,8 @@ _WORK = frozenset({Kind.MODEL, Kind.TOOL, Kind.STEP, Kind.RUN})
 class Verdict(StrEnum):
     FITS = "fits"  # it goes on where it is
     CHANGED = "changed"  # it goes on, but otherwise than it was recorded: see what it says
-    DIVERGES = "diverges"  # it would park for an operator, or fail
+    DIVERGES = "diverges"  # the code does not fit what is recorded: it would park, or be refused
+    RAISES = "raises"  # the code fits and raises an error of its own
     UNCLEAR = "unclear"  # it could not be found out
 
 
@@ -57,11 +60,12 @@ class Checked:
 @dataclass(slots=True)
 class Rehearsed:
     """How a rehearsal ended. ``resumed``: it began at a checkpoint, so that what was recorded
-    before is rightly left unread."""
+    before is rightly left unread. ``fate``: what would become of a run that raised."""
 
     outcome: str  # returned, raised, stopped
     error: BaseException | None = None
     error_at: str | None = None
+    fate: str = ""
     stops: list[Stop] = field(default_factory=list)
     unread: list[Entry] = field(default_factory=list)
     answered: int = 0
@@ -89,7 +93,8 @@ def judge(run: Run, recorded: int, found: Rehearsed) -> Checked:
         if left:
             checked.verdict = Verdict.CHANGED
             checked.says = (
-                f"asks for {stop.kind} {stop.name!r} anew, while {_count(left)} recorded is left "
+                f"asks for {stop.kind} {stop.name!r} anew, while "
+                f"{counted(len(left), 'effect recorded is', 'effects recorded are')} left "
                 f"unasked for ({left[0].kind} {left[0].name!r})"
             )
         else:
@@ -98,20 +103,24 @@ def judge(run: Run, recorded: int, found: Rehearsed) -> Checked:
     elif left:
         checked.verdict = Verdict.CHANGED
         checked.says = (
-            f"returns without asking for {_count(left)} recorded ({left[0].kind} {left[0].name!r})"
+            f"returns without asking for {counted(len(left), 'effect')} recorded "
+            f"({left[0].kind} {left[0].name!r})"
         )
     else:
         checked.says = "comes to its end"
     if checked.verdict is Verdict.FITS and found.reused:
         checked.verdict = Verdict.CHANGED
         names = ", ".join(dict.fromkeys(found.reused))
-        checked.says = f"{len(found.reused)} changed requests get the recorded answers ({names})"
+        checked.says = (
+            f"{counted(len(found.reused), 'changed request gets', 'changed requests get')} "
+            f"the recorded {'answer' if len(found.reused) == 1 else 'answers'} ({names})"
+        )
     return checked
 
 
 def _raised(run: Run, found: Rehearsed, checked: Checked) -> None:
     name = type(found.error).__qualname__
-    told = " ".join(f"{name}: {found.error}".split())
+    told = " ".join(f"{name}: {found.error}".split()).removesuffix(":")
     checked.at = found.error_at
     before = {str((run.error or {}).get("type", "")).rpartition(":")[2]}
     before |= {str(wait.get("detail", "")).partition(":")[0] for wait in run.waits}
@@ -122,15 +131,14 @@ def _raised(run: Run, found: Rehearsed, checked: Checked) -> None:
             checked.says += f", and raises {told}"
     elif name in before:
         checked.says = f"raises {told}, as its last attempt did"
-    else:
+    elif isinstance(found.error, (InvalidInput, Diverged)):
         checked.verdict = Verdict.DIVERGES
         checked.says = f"raises {told}"
+    else:
+        checked.verdict = Verdict.RAISES
+        checked.says = f"raises {told.removesuffix('.')}; {found.fate}"
 
 
 def _counts(entry: Entry) -> bool:
     """Whether it tells of a change that nobody asks for it: something that was done or paid."""
     return entry.kind in _WORK and entry.state in (EntryState.DONE, EntryState.FAILED)
-
-
-def _count(entries: list[Entry]) -> str:
-    return f"{len(entries)} effect{'s' if len(entries) > 1 else ''}"

@@ -11,20 +11,24 @@ from rich.status import Status
 from rich.text import Text
 
 from perdure.cli.terminal import output
+from perdure.core.words import counted
 
 if TYPE_CHECKING:
     from perdure.cli.offline.verdict import Checked
 
-STYLES = {"fits": "green", "changed": "yellow", "diverges": "red", "unclear": "magenta"}
+STYLES = {
+    "fits": "green", "changed": "yellow", "unclear": "magenta", "raises": "red", "diverges": "red",
+}  # fmt: skip
 # of one run, of several
 WORDS = {
     "fits": ("fits", "fit"),
     "changed": ("changed", "changed"),
     "diverges": ("diverges", "diverge"),
+    "raises": ("raises", "raise"),
     "unclear": ("unclear", "unclear"),
 }
 NAMED = 3  # runs that are named of those with one reason
-MARKS = {"fits": "✓", "changed": "~", "diverges": "✗", "unclear": "?"}
+MARKS = {"fits": "✓", "changed": "~", "diverges": "✗", "raises": "!", "unclear": "?"}
 
 
 class Checking:
@@ -56,9 +60,10 @@ class Checking:
 
     def _so_far(self) -> Text:
         done = sum(self._count.values())
-        text = Text(f"{done} of {self._total} runs checked")
-        if self._count["diverges"]:
-            text.append(f", {self._count['diverges']} diverge", style="red")
+        text = Text(f"{done} of {counted(self._total, 'run')} checked")
+        for verdict in ("diverges", "raises"):
+            if n := self._count[verdict]:
+                text.append(f", {n} {WORDS[verdict][n != 1]}", style="red")
         return text
 
 
@@ -75,14 +80,14 @@ def print_checked(found: Sequence[Checked], others: Mapping[str, int]) -> None:
         _group(groups[said])
     parts = [f"{count[verdict]} {WORDS[verdict][count[verdict] != 1]}" for verdict in STYLES]
     kept = [part for part in parts if not part.startswith("0 ")]
-    runs = "run" if len(found) == 1 else "runs"
-    says = f"{len(found)} unfinished {runs}: {', '.join(kept)}." if found else "No such runs."
+    total = counted(len(found), "unfinished run")
+    says = f"{total}: {', '.join(kept)}." if found else "No such runs."
     output.stdout().print(Text(says, style="bold"), soft_wrap=True)
     if others:
         rest = ", ".join(f"{name} ({n})" for name, n in others.items())
         output.note(f"Not checked, since no TARGET holds their agents: {rest}")
-    if count["diverges"]:
-        run = next(one.run_id for one in found if one.verdict == "diverges")
+    if broken := [one for one in found if one.verdict in ("diverges", "raises")]:
+        run = min(broken, key=lambda one: one.verdict).run_id
         output.note(f"Look at one: perdure replay {run} TARGET --pdb")
 
 
