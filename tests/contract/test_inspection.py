@@ -276,7 +276,7 @@ async def test_an_interrupted_deletion(store: Store) -> None:
     await store.record([row(lease, 1)])
     await settle(store, lease)
     assert await store.forget([Doomed(lease.run_id, await store.now())]) == 1
-    assert await found(store) == [("leftover", "", "of 1 runs")]
+    assert await found(store) == [("leftover", "", "of 1 run")]
     await mended(store)
     assert await found(store) == []
 

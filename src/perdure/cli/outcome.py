@@ -71,7 +71,7 @@ def raise_unless_succeeded(run: Run) -> None:
     if issubclass(cls, RunCancelled):
         text = f"The run {run.id} was cancelled."
     else:
-        text = f"The run {run.id} is {run.state}: {name}: {message}"
+        text = f"The run {run.id} {run.state.says}: {name}: {message}"
     hint = f"perdure runs show {run.id}"
     if run.state is RunState.DEAD:
         hint += f"; once the cause is mended: perdure runs redrive {run.id}"

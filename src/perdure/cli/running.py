@@ -172,7 +172,7 @@ def _execute(
                 ended.append(outcome.fetched(last, worker.runtime.blobs))
                 return 0
             output.note(
-                f"{'Stopped' if stop.again.is_set() else 'Parked'}; the run is {last.state}. "
+                f"{'Stopped' if stop.again.is_set() else 'Parked'}; the run {last.state.says}. "
                 f"Go on with it:\n  perdure run --resume {run_id} {show.target}"
             )
         return stop.exit_code

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from perdure.cli import options
+from perdure.core.words import counted
 
 
 @click.command("worker")
@@ -52,7 +53,8 @@ def command(
                 await stop.asked.wait()
                 process.tell(
                     config,
-                    f"Draining: {worker.running} runs end between two effects. "
+                    f"Draining: {counted(worker.running, 'run ends', 'runs end')} between two "
+                    "effects. "
                     "A second signal ends them now.",
                 )
                 await process.drain(worker, stop)

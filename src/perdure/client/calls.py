@@ -106,7 +106,7 @@ def wait(
             return found
         if until is not None and now() >= until:
             raise WaitOver(
-                f"Run {run_id} is {found.state} after {timeout:g} s.",
+                f"Run {run_id} {found.state.says} after {timeout:g} s.",
                 hint="It goes on: wait for it again, by its id.",
                 run=run_id,
             )

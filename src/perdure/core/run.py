@@ -25,8 +25,19 @@ class RunState(StrEnum):
     def final(self) -> bool:
         return self in FINAL
 
+    @property
+    def says(self) -> str:
+        """With its verb: ``is queued``, ``has succeeded``."""
+        return _SAYS.get(self, f"is {self.value}")
+
 
 FINAL = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.DEAD, RunState.CANCELLED})
+
+_SAYS = {
+    RunState.SUCCEEDED: "has succeeded",
+    RunState.FAILED: "has failed",
+    RunState.CANCELLED: "was cancelled",
+}
 
 
 class Event(StrEnum):
@@ -74,4 +85,4 @@ def advance(state: RunState, event: Event) -> RunState:
     try:
         return TRANSITIONS[state, event]
     except KeyError:
-        raise Conflict(f"A run that is {state} cannot be {event}.", state=str(state)) from None
+        raise Conflict(f"A run that {state.says} cannot be {event}.", state=str(state)) from None

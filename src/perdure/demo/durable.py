@@ -133,7 +133,7 @@ class DurableSide(Side):
         while rows := await self._store.events(self.run_id, self.log[-1].seq if self.log else 0):
             self.log += rows
         if run.state != RunState.SUCCEEDED:
-            raise self.failed(f"the run is {run.state}: {run.error}")
+            raise self.failed(f"the run {run.state.says}: {run.error}")
         result = orjson.loads(run.result or b"{}")
         self.report = str(result.get("report", "")).strip()
         self.say("done")

@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from perdure.core.words import counted
 from perdure.demo.durable import DurableSide
 from perdure.demo.plain import PlainSide
 from perdure.demo.side import PROMISED_S, Side
@@ -119,15 +120,25 @@ def _broken(column: Column, needed: int, same: bool | None, side: DurableSide) -
     if side.killed_at is None:
         found.append("the fatal call never came, so nothing was killed")
     if column.paid_twice:
-        found.append(f"{column.paid_twice} journaled model calls were paid twice")
+        found.append(
+            counted(column.paid_twice, "journaled model call was", "journaled model calls were")
+            + " paid twice"
+        )
     if column.unjournaled:
-        found.append(f"{column.unjournaled} model calls are not in the journal")
+        found.append(
+            f"{counted(column.unjournaled, 'model call is', 'model calls are')} not in the journal"
+        )
     if column.resent_in_flight > 1:
         found.append(f"{column.resent_in_flight} calls were sent again; one was in flight")
     if column.calls_finished != needed:
-        found.append(f"{column.calls_finished} model calls finished, not {needed}")
+        found.append(f"{counted(column.calls_finished, 'model call')} finished, not {needed}")
     if column.tool_calls_repeated:
-        found.append(f"{column.tool_calls_repeated} completed tool calls were repeated")
+        found.append(
+            counted(
+                column.tool_calls_repeated, "completed tool call was", "completed tool calls were"
+            )
+            + " repeated"
+        )
     if column.seconds_to_next_step is None or column.seconds_to_next_step > HOPELESS_S:
         found.append(f"the other worker took {column.seconds_to_next_step} s to go on")
     if same is False:

@@ -14,7 +14,7 @@ from urllib3.connectionpool import HTTPConnectionPool
 from perdure.core.ports import current_boundary
 from perdure.gateway.capture import Capture, Passage
 from perdure.gateway.transport.passing import passing
-from perdure.gateway.transport.slot import Slot
+from perdure.slot import Slot
 
 log = logging.getLogger("perdure.gateway")
 

@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from perdure.core import crash
+from perdure.core.words import counted
 from perdure.errors import Parked
 from perdure.runtime.pumps import Pumps
 from perdure.store.rows import Wait
@@ -230,7 +231,7 @@ class Closing:
                 await asyncio.wait({over, cutting}, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait({over}, timeout=STRAGGLER_SECONDS)
             if not over.done():
-                self._warn(f"{attempt.open_effects} effects did not end")
+                self._warn(f"{counted(attempt.open_effects, 'effect')} did not end")
         finally:
             over.cancel()
             cutting.cancel()
@@ -246,7 +247,7 @@ class Closing:
                 task.cancel()
             _, rest = await asyncio.wait(rest, timeout=0.05)
         if rest:
-            self._warn(f"{len(rest)} tasks did not end when cancelled")
+            self._warn(f"{counted(len(rest), 'task')} did not end when cancelled")
 
     def _warn(self, text: str) -> None:
         run_id = self._attempt.run_id

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from datetime import timedelta
 
+from perdure.core.words import counted
 from perdure.errors import StoreUnavailable
 from perdure.runtime.housekeeping import Housekeeping
 from perdure.store.base import Store
@@ -74,7 +75,8 @@ class Maintenance:
         if self._rounds % REAP_EVERY == 0:
             reaped = await self._store.reap()
             if reaped:
-                log.warning("%d runs were taken from workers that fell silent", reaped)
+                runs = counted(reaped, "run was", "runs were")
+                log.warning("%s taken from workers that fell silent", runs)
         self._rounds += 1
         clock = asyncio.get_running_loop().time
         self._looked += 1

@@ -10,6 +10,7 @@ import asyncio
 from time import monotonic
 
 from perdure.core.run import RunState
+from perdure.core.words import counted
 from perdure.errors import Backpressure
 from perdure.server.web.quota import quota
 from perdure.store.base import Store
@@ -38,7 +39,7 @@ class Pressure:
         waiting = self._queued.get(queue, 0)
         if waiting >= self._limit:
             raise Backpressure(
-                f"{waiting} runs of {queue!r} are queued already.",
+                f"{counted(waiting, 'run of', 'runs of')} {queue!r} queued already.",
                 retry_after=RETRY_AFTER,
                 queued=waiting,
                 limit=self._limit,

@@ -118,7 +118,7 @@ class LocalRuns:
                 except TimeoutError:
                     log = [(e.type, e.name, e.state) for e in await self.events(run_id)]
                     raise TimeoutError(
-                        f"Run {run_id} is {run.state}, waits for {run.waits}; its log: {log}"
+                        f"Run {run_id} {run.state.says}, waits for {run.waits}; its log: {log}"
                     ) from None
         finally:
             undo()

@@ -93,7 +93,7 @@ def test_stats_check_and_prune(place: Place, url: str) -> None:
     assert stats["blobs"]["bytes"] > 300_000
     text = said(place, url, "db", "stats")
     assert "succeeded" in text
-    assert "1 blobs, 293 KiB" in text
+    assert "1 blob, 293 KiB" in text
 
     whole = json.loads(said(place, url, "db", "check", "--contents", "--json"))
     assert (whole["current"], whole["findings"]) == (True, [])
@@ -121,7 +121,7 @@ def test_settings_decide_without_options(place: Place, url: str) -> None:
     (place.folder / "perdure.toml").write_text(
         '[retention]\nsucceeded = "1h"\n[retention.agents.agent]\nsucceeded = "0s"\n'
     )
-    assert said(place, url, "db", "prune").startswith("Deleted 1 runs")
+    assert said(place, url, "db", "prune").startswith("Deleted 1 run")
     assert place.run("db", "prune", "--agent", "agent", "--store", url)[0] == 2
     assert place.run("db", "prune", "--blobs", "1m", "--store", url)[0] == 2
 
@@ -144,7 +144,7 @@ def test_a_blob_that_is_gone_and_one_too_many(place: Place, tmp_path: Path) -> N
     text = said(place, url, "db", "check", "--contents", code=1)
     assert "damaged_blob (1)" in text
     assert "perdure db prune --blobs 1d" in text
-    assert "1 blobs" in said(place, url, "db", "prune", "--blobs", "1h")
+    assert "1 blob" in said(place, url, "db", "prune", "--blobs", "1h")
     assert not orphan.exists()
     assert blob.exists(), "what a run refers to stays"
 

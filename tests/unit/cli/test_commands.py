@@ -82,7 +82,7 @@ def test_run_as_json(run: Call) -> None:
 def test_exit_codes_come_from_how_the_run_ended(run: Call) -> None:
     failed = run("halve", "7")
     assert failed.code == 10
-    assert re.search(r"error: The run \S+ is failed: ValueError: 7 is odd", failed.err)
+    assert re.search(r"error: The run \S+ has failed: ValueError: 7 is odd", failed.err)
     dead = run("dying")
     assert dead.code == 11
     assert "perdure runs redrive" in dead.err

@@ -73,7 +73,7 @@ async def test_queued_and_nobody_serves_its_agent(store: Store) -> None:
     )
     await working(store, "w1", "other")
     text = said(await ask(store, run_id))
-    assert "; 1 workers serve other agents" in text
+    assert "; 1 worker serves other agents" in text
     assert "perdure worker TARGET" in text
 
 

@@ -36,7 +36,7 @@ def test_a_journaled_call_that_is_sent_again_is_paid_twice(stage: Stage) -> None
     stage.send(stage.durable, "plan", 8.0)
     figures = stage.measure()
     assert figures.perdure.paid_twice == 1
-    assert "1 journaled model calls were paid twice" in figures.broken
+    assert "1 journaled model call was paid twice" in figures.broken
 
 
 def test_two_equal_questions_are_two_entries_and_not_paid_twice(stage: Stage) -> None:
@@ -50,12 +50,12 @@ def test_a_call_that_the_journal_does_not_know(stage: Stage) -> None:
     del stage.durable.log[-1]
     figures = stage.measure()
     assert figures.perdure.unjournaled == 1
-    assert "1 model calls are not in the journal" in figures.broken
+    assert "1 model call is not in the journal" in figures.broken
 
 
 def test_a_tool_call_that_was_completed_twice(stage: Stage) -> None:
     stage.log(stage.durable, "read_document(a.md)", "read_document(a.md)")
-    assert "1 completed tool calls were repeated" in stage.measure().broken
+    assert "1 completed tool call was repeated" in stage.measure().broken
 
 
 def test_nobody_was_killed(stage: Stage) -> None:

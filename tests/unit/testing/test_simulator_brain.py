@@ -158,7 +158,7 @@ def empty_chunks(call: Call) -> Reply:
         (spoilt, "'break'"),
         (unserializable, "object"),
         (empty_chunks, "chunk"),
-        (script(["one"]), "The script has 1 replies"),
+        (script(["one"]), "The script has 1 reply"),
     ],
 )
 async def test_a_brain_that_fails_is_a_500_that_nobody_retries(

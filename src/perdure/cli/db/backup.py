@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from perdure.cli import options
+from perdure.core.words import counted
 
 
 @click.command("backup")
@@ -47,7 +48,7 @@ def command(
         output.document(done)
         return
     print(f"{file}  {short_bytes(done['bytes'])}")
-    print(f"{done['blobs']} blobs, {short_bytes(done['blob_bytes'])}"
+    print(f"{counted(done['blobs'], 'blob')}, {short_bytes(done['blob_bytes'])}"
           + (f", copied to {folder}" if folder else f", listed in {file}.blobs.json"))  # fmt: skip
     for name in done["missing"]:
         output.note(f"The blob {name} is not where it should be.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from itertools import islice
 
+from perdure.core.words import counted
 from perdure.errors import BlobMissing
 from perdure.runtime.housekeeping import BLOBS, ROWS
 from perdure.store.base import Store
@@ -37,7 +38,9 @@ async def look(store: Store, blobs: Blobs, *, contents: bool = False) -> list[Fi
         count += len(orphans)
         size += sum(blob.size for blob in orphans)
     if count:
-        found.append(Finding("orphan_blob", blobs.url, f"{count} blobs, {size} bytes"))
+        found.append(
+            Finding("orphan_blob", blobs.url, f"{counted(count, 'blob')}, {counted(size, 'byte')}")
+        )
     return found
 
 

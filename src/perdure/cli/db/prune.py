@@ -8,6 +8,7 @@ import click
 
 from perdure.cli import options
 from perdure.core.run import FINAL
+from perdure.core.words import counted
 
 
 @click.command("prune")
@@ -112,6 +113,8 @@ def _said(done: object, dry: bool) -> str:
     from perdure.runtime.housekeeping import Pruned
 
     assert isinstance(done, Pruned)
-    rows = "" if dry else f", {done.rows} rows"
-    blobs = f", {done.blobs} blobs ({short_bytes(done.blob_bytes)})" if done.blobs else ""
-    return f"{'Would delete' if dry else 'Deleted'} {done.runs} runs{rows}{blobs}"
+    rows = "" if dry else f", {counted(done.rows, 'row')}"
+    blobs = (
+        f", {counted(done.blobs, 'blob')} ({short_bytes(done.blob_bytes)})" if done.blobs else ""
+    )
+    return f"{'Would delete' if dry else 'Deleted'} {counted(done.runs, 'run')}{rows}{blobs}"

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from perdure.cli import options
+from perdure.core.words import counted
 
 
 @click.command("stats")
@@ -70,4 +71,4 @@ def command(json_: bool, store: str | None, config_file: Path | None) -> None:
             ["agent", "state", "runs", "oldest"],
             [[r.agent, r.state, str(r.count), f"{r.oldest:%Y-%m-%d %H:%M}"] for r in usage.runs],
         )
-    print(f"\n{count} blobs, {short_bytes(size)}, in {blobs.url}")
+    print(f"\n{counted(count, 'blob')}, {short_bytes(size)}, in {blobs.url}")

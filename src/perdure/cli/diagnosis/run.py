@@ -15,6 +15,7 @@ from perdure.cli.diagnosis.waits import of_waits
 from perdure.cli.terminal.times import short, short_seconds, stamp
 from perdure.cli.waterfall.timeline import UNDER_WAY, WAITING, Timeline
 from perdure.core.run import RunState
+from perdure.core.words import counted
 from perdure.errors import NotFound
 from perdure.store.base import Store
 from perdure.store.rows import Filter, Run
@@ -73,7 +74,7 @@ async def _child(store: Store, run_id: str, now: datetime) -> Finding | None:
         child = await store.get(run_id, payloads=False)
     except NotFound:
         return None
-    about = f"that run is {child.state}"
+    about = f"that run {child.state.says}"
     if child.state is RunState.WAITING:
         inner = of_waits(child.waits, child.id)
         if inner:
@@ -102,7 +103,11 @@ async def _queued(store: Store, run: Run, now: datetime) -> list[Finding]:
     serving = [worker for worker in await store.workers() if _serves(worker, run.queue)]
     if not serving:
         others = await store.workers()
-        there = f"; {len(others)} workers serve other agents" if others else ", and no other either"
+        there = (
+            f"; {counted(len(others), 'worker serves', 'workers serve')} other agents"
+            if others
+            else ", and no other either"
+        )
         return [
             Finding(
                 f"no worker of this store serves the agent {run.agent!r}{there}",
@@ -125,7 +130,7 @@ async def _queued(store: Store, run: Run, now: datetime) -> list[Finding]:
         return [
             Finding(
                 "it took its worker down twice and is to be executed alone: it waits until one of "
-                f"these has nothing else to do: {names} ({busy} runs under way)"
+                f"these has nothing else to do: {names} ({counted(busy, 'run')} under way)"
             )
         ]
     before = 0
@@ -155,8 +160,8 @@ async def _blocked(store: Store, run: Run) -> list[Finding]:
             head = ahead[-1]
             return [
                 Finding(
-                    f"it is queued behind {len(ahead)} runs of its session {run.session!r}; the "
-                    f"first of them is {head.state}",
+                    f"it is queued behind {counted(len(ahead), 'run')} of its session "
+                    f"{run.session!r}; the first of them is {head.state}",
                     (Step(f"perdure runs show {head.id}"),),
                 )
             ]
@@ -241,7 +246,11 @@ def _ended(run: Run) -> Finding:
     if run.state is RunState.DEAD and run.attempts < run.max_attempts:
         says = "it kept taking its worker down (memory, or a crash in native code)"
     elif run.state is RunState.DEAD:
-        says = f"all {run.max_attempts} attempts failed"
+        says = (
+            "its one attempt failed"
+            if run.max_attempts == 1
+            else f"all {run.max_attempts} attempts failed"
+        )
     else:
         says = "its error is final: it was not tried again"
     hint = f" ({error['hint']})" if error.get("hint") else ""

@@ -153,7 +153,9 @@ def _difference(report: Report, export: Export) -> str | None:
         if not run.state.final or run.state is RunState.CANCELLED:
             return None
         stop = report.stop
-        return f"the code asks for {stop}, and the journal of a run that is {run.state} ends before"
+        return (
+            f"the code asks for {stop}, and the journal of a run that {run.state.says} ends before"
+        )
     if report.outcome == "raised":
         name = type(report.error).__qualname__
         recorded = str((run.error or {}).get("type", "")).rpartition(":")[2]
@@ -162,7 +164,7 @@ def _difference(report: Report, export: Export) -> str | None:
         told = f"{name}: {report.error}".rstrip(".")
         return f"the code raises {told}" + (f", and not {recorded}" if recorded else "")
     if run.state is not RunState.SUCCEEDED:
-        return f"the code returns, and the run is {run.state}"
+        return f"the code returns, and the run {run.state.says}"
     recorded_result = run.result
     if recorded_result is not None and recorded_result[:1] == BLOB:
         recorded_result = export.blobs.get(recorded_result[1:].decode())

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from perdure.cli import options
+from perdure.core.words import counted
 
 
 @click.command("resolve")
@@ -52,7 +53,8 @@ def command(
             keys = [str(wait["key"]) for wait in run.waits if wait.get("key")]
             if len(keys) != 1:
                 raise Conflict(
-                    f"The run {run_id} is {run.state} and waits for {len(keys) or 'no'} answers.",
+                    f"The run {run_id} {run.state.says} and waits for "
+                    f"{counted(len(keys), 'answer')}.",
                     hint=f"Name the effect: {', '.join(keys)}" if keys else None,
                 )
             chosen = keys[0]

@@ -11,6 +11,7 @@ from rich.text import Text
 from perdure.cli.offline.comparison import ANSWER, EFFECT, REQUEST, Comparison, Difference, diff
 from perdure.cli.offline.sides import Side, value
 from perdure.cli.terminal.output import stdout
+from perdure.core.words import counted
 
 LONGEST = 300  # characters of a value that is shown on one line
 STYLES = {"+": "green", "-": "red", "@": "cyan"}
@@ -29,7 +30,10 @@ def print_comparison(found: Comparison) -> None:
     else:
         _first(found.first, found.alike)
         if found.differences > 1:
-            _say(f"{found.differences - 1} more branches part.", "dim")
+            _say(
+                f"{counted(found.differences - 1, 'more branch parts', 'more branches part')}.",
+                "dim",
+            )
     if found.first is None and not found.same_end:
         _say("They end differently:", "bold")
         _diff(diff(_end(found.a), _end(found.b), "a", "b"))
@@ -40,7 +44,11 @@ def _first(first: Difference, alike: int) -> None:
     assert side is not None
     inside = "".join(f" inside {name}" for name in reversed(first.path))
     branch = f" in branch {side.branch.removeprefix('/')}" if side.branch else ""
-    _say(f"After {alike} effects that are alike they part{branch}{inside}:", "bold")
+    _say(
+        f"After {counted(alike, 'effect that is', 'effects that are')} alike they part"
+        f"{branch}{inside}:",
+        "bold",
+    )
     if first.how == REQUEST:
         _say(f"{side.kind} {side.name} is asked for otherwise.")
     elif first.how == ANSWER:

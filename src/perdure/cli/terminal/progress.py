@@ -26,6 +26,7 @@ from perdure.cli.terminal.waits import explain_all
 from perdure.codec import BLOB, RAW
 from perdure.core.record import EntryState, Kind, RecordType
 from perdure.core.run import FINAL
+from perdure.core.words import counted
 from perdure.store.rows import LogEvent
 
 # Reasons of a return to the queue that are worth a line; the others follow from a line before.
@@ -198,7 +199,7 @@ def sums(totals: Totals) -> list[str]:
     """What all model calls of a run came to; money only as far as prices are known."""
     if not totals.calls:
         return []
-    parts = ["1 model call" if totals.calls == 1 else f"{totals.calls} model calls"]
+    parts = [counted(totals.calls, "model call")]
     if totals.used.input or totals.used.output:
         parts.append(tokens(totals.used))
     if totals.priced:

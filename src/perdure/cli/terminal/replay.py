@@ -10,6 +10,7 @@ from perdure.cli.terminal.output import stderr
 from perdure.cli.terminal.states import MARKS, SILENT
 from perdure.cli.terminal.times import short_seconds
 from perdure.core.record import Entry, Kind
+from perdure.core.words import counted
 
 if TYPE_CHECKING:
     from perdure.cli.offline.document import Export
@@ -36,11 +37,12 @@ def conclusion(report: Report, export: Export) -> None:
         console.print(Text(f"  ! blocked: {contact}", style="yellow"), soft_wrap=True)
     if report.outcome == "stopped" and report.stop is not None and report.differs is None:
         how = "was under way when the journal ends" if report.stop.under_way else "comes next"
-        text = f"The journal ends here: {report.stop} {how}. The run is {export.run.state}."
+        text = f"The journal ends here: {report.stop} {how}. The run {export.run.state.says}."
         console.print(Text(text), soft_wrap=True)
     elif report.outcome == "raised" and report.differs is None:
         text = f"It raises as recorded: {type(report.error).__qualname__}: {report.error}"
         console.print(Text(text, style="red"), soft_wrap=True)
     elif report.outcome == "returned" and report.differs is None:
-        text = f"It returns as recorded ({report.answered} effects answered, none performed)."
+        answered = counted(report.answered, "effect")
+        text = f"It returns as recorded ({answered} answered, none performed)."
         console.print(Text(text, style="green"), soft_wrap=True)

@@ -19,6 +19,7 @@ from perdure.cli.waterfall.bars import Bars
 from perdure.cli.waterfall.timeline import Attempt, Timeline
 from perdure.codec import RAW
 from perdure.core.run import RunState
+from perdure.core.words import counted
 from perdure.store.rows import Run
 
 LONGEST = 400  # characters of an input or result
@@ -65,7 +66,7 @@ def _facts(console: Console, run: Run, now: datetime) -> None:
     if run.worker is not None:
         _row(console, "Worker", run.worker)
     if run.attempts:
-        _row(console, "Failures", f"{run.attempts} of {run.max_attempts} attempts")
+        _row(console, "Failures", f"{run.attempts} of {counted(run.max_attempts, 'attempt')}")
     if run.parent is not None:
         _row(console, "Parent", run.parent)
     if run.session is not None:

@@ -29,7 +29,7 @@ from perdure.gateway.outcome import Incoming
 from perdure.gateway.transport.body import SyncChannel
 from perdure.gateway.transport.lines import SyncReach
 from perdure.gateway.transport.passing import passing
-from perdure.gateway.transport.slot import Slot
+from perdure.slot import Slot, Slots
 
 
 class BotocorePatch:
@@ -38,22 +38,20 @@ class BotocorePatch:
     def __init__(self) -> None:
         self.capture: Capture | None = None
         self.module = botocore
-        self._slots = [
+        self._slots = Slots(
             Slot(URLLib3Session, "send", self._send_method),
             Slot(Endpoint, "_needs_retry", self._retry_method),
-        ]
+        )
 
     def install(self, capture: Capture) -> None:
         """Puts it in; the latest ``capture`` counts."""
         self.capture = capture
-        for slot in self._slots:
-            slot.fill()
+        self._slots.fill()
 
     def uninstall(self) -> None:
         """Takes it out."""
         self.capture = None
-        for slot in self._slots:
-            slot.clear()
+        self._slots.clear()
 
     def _send_method(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def send(session: Any, request: Any) -> Any:

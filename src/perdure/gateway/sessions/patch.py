@@ -28,7 +28,7 @@ from perdure.gateway.sessions.request import read_body
 from perdure.gateway.sessions.response import Body, respond
 from perdure.gateway.transport.lines import AsyncReach
 from perdure.gateway.transport.passing import passing
-from perdure.gateway.transport.slot import Slot
+from perdure.slot import Slot, Slots
 
 
 class SessionPatch:
@@ -38,24 +38,22 @@ class SessionPatch:
         self.capture: Capture | None = None
         self.module = aiohttp
         self._connectors = Connectors()
-        self._slots = [
+        self._slots = Slots(
             Slot(aiohttp.ClientSession, "_request", self._method),
             Slot(aiohttp.ClientSession, "close", self._connectors.close),
             Slot(aiohttp.TCPConnector, "__init__", self._connectors.note),
             Slot(aiohttp.BaseConnector, "connect", self._connectors.connect),
-        ]
+        )
 
     def install(self, capture: Capture) -> None:
         """Puts it in; the latest ``capture`` counts."""
         self.capture = capture
-        for slot in self._slots:
-            slot.fill()
+        self._slots.fill()
 
     def uninstall(self) -> None:
         """Takes it out."""
         self.capture = None
-        for slot in self._slots:
-            slot.clear()
+        self._slots.clear()
 
     def _method(self, original: Callable[..., Any]) -> Callable[..., Any]:
         async def _request(session: Any, method: str, str_or_url: Any, **options: Any) -> Any:

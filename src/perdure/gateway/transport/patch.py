@@ -22,7 +22,7 @@ from perdure.gateway.transport.body import AsyncBody, AsyncChannel, SyncBody, Sy
 from perdure.gateway.transport.library import Library, exception
 from perdure.gateway.transport.lines import AsyncLine, SyncLine
 from perdure.gateway.transport.pools import Pools
-from perdure.gateway.transport.slot import Slot
+from perdure.slot import Slot, Slots
 
 # Marks a request that was captured further out, on its way to the provider.
 MARK = "perdure.captured"
@@ -37,20 +37,19 @@ class Patch:
         self.capture: Capture | None = None
         self._users = 0
         self._lock = threading.Lock()
-        self._slots = [
+        self._slots = Slots(
             Slot(library.module.AsyncHTTPTransport, "handle_async_request", self._async_method),
             Slot(library.module.HTTPTransport, "handle_request", self._sync_method),
             Slot(library.module.AsyncHTTPTransport, "__init__", self._init_method),
             Slot(library.module.HTTPTransport, "__init__", self._init_method),
-        ]
+        )
 
     def install(self, capture: Capture) -> None:
         """Puts the patch in, or counts one more user of it. The latest ``capture`` counts."""
         with self._lock:
             self._users += 1
             self.capture = capture
-            for slot in self._slots:
-                slot.fill()
+            self._slots.fill()
 
     def uninstall(self) -> None:
         """Counts one user less; the last takes the patch out."""
@@ -59,8 +58,7 @@ class Patch:
             if self._users:
                 return
             self.capture = None
-            for slot in self._slots:
-                slot.clear()
+            self._slots.clear()
         self.pools.close()
 
     # -- the methods that take the place of the library's ---------------------------------------

@@ -9,6 +9,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from perdure.core.words import counted
 from perdure.errors import Conflict, InvalidInput, TooLarge
 from perdure.runtime.cancelling import cancel_run
 from perdure.server.routes.path import run_id_of
@@ -86,7 +87,7 @@ class Actions:
         keys = [wait["key"] for wait in run.waits if wait.get("key")]
         if len(keys) != 1:
             raise Conflict(
-                f"The run waits for {len(keys)} effects to be resolved.",
+                f"The run waits for {counted(len(keys), 'effect')} to be resolved.",
                 hint="Say which: key." if keys else "There is nothing to resolve.",
                 keys=keys,
             )

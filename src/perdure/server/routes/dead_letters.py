@@ -35,7 +35,7 @@ class DeadLetters:
         await self._drain(request)
         run = await self._service.store.get(run_id, payloads=False)
         if run.state is not RunState.DEAD:
-            raise Conflict(f"The run {run_id} is {run.state}: it is no dead letter.",
+            raise Conflict(f"The run {run_id} {run.state.says}: it is no dead letter.",
                            hint=f"POST /api/runs/{run_id}/redrive", state=run.state)  # fmt: skip
         return Json(summary(await self._service.store.redrive(run_id)))
 

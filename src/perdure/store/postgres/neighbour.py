@@ -17,6 +17,7 @@ from datetime import timedelta
 from math import inf
 from typing import Any
 
+from perdure.core.words import counted
 from perdure.errors import PerdureError
 from perdure.store import birth
 from perdure.store.postgres.address import Address
@@ -151,7 +152,8 @@ class Watch:
             return  # it is back, or another was quicker
         try:
             runs = await upkeep.release(self._link, worker, died=True, gone=gone)
-            log.warning("The worker %s died; %d runs were taken from it.", worker, runs)
+            taken = counted(runs, "run was", "runs were")
+            log.warning("The worker %s died; %s taken from it.", worker, taken)
         finally:
             if self._link.connected:
                 await self._link.value("select pg_advisory_unlock_all()")

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from asyncpg import exceptions as pg
 
+from perdure.core.run import RunState
 from perdure.errors import (
     ConfigError,
     Conflict,
@@ -71,7 +72,10 @@ def translate(error: BaseException, address: Address, *, lost: bool = False) -> 
 def _translate_server(error: Any, address: Address) -> BaseException:
     code, text = error.sqlstate or "", _first_line(error)
     if code == "PD409":
-        return Conflict(text, state=error.detail)
+        state = RunState(error.detail)
+        # The server has no words for states; those of frozen migrations cannot be mended.
+        spoken = text.replace(f" is {state}", f" {state.says}")
+        return Conflict(f"{spoken}.", state=error.detail)
     if code == "PD422":
         return IdempotencyMismatch(text, hint="Use a new key for a new request.", run=error.detail)
     if code in _NO_TEXT:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from perdure.core.words import counted
 from perdure.errors import UsageError
 from perdure.testing.simulator.call import Call
 from perdure.testing.simulator.faults import Fault
@@ -92,8 +93,8 @@ def script(replies: Sequence[Reply | str]) -> Brain:
     def scripted(call: Call) -> Reply:
         if call.turn >= len(lines):
             raise BrainError(
-                f"The script has {len(lines)} replies and this conversation is at turn "
-                f"{call.turn} (counted from 0).",
+                f"The script has {counted(len(lines), 'reply', 'replies')} and this conversation "
+                f"is at turn {call.turn} (counted from 0).",
                 hint="Add replies, or look why the agent goes on.",
             )
         return lines[call.turn]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from perdure.core.words import counted
 from perdure.store.inspection import ORDER, ORPHANS, PAGE, Finding, RunsUsage, TableUsage, Usage
 from perdure.store.outcome import outcome
 from perdure.store.postgres.columns import to_uuid
@@ -26,7 +27,7 @@ async def inspect(database: Database) -> list[Finding]:
     found += await _gaps(database)
     left = await database.value("select count(*) from perdure.leftovers")
     if left:
-        found.append(Finding("leftover", "", f"of {left} runs"))
+        found.append(Finding("leftover", "", f"of {counted(left, 'run')}"))
     return found
 
 
@@ -61,7 +62,9 @@ async def _gaps(database: Database) -> list[Finding]:
         for _, run, since, count, first, last in rows:
             whole = not count or (last - first + 1 == count and (first == 1 or first <= since))
             if not whole:
-                found.append(Finding("gap", str(run), f"{count} rows from {first} to {last}"))
+                found.append(
+                    Finding("gap", str(run), f"{counted(count, 'row')} from {first} to {last}")
+                )
         if len(rows) < PAGE:
             return found
         after = rows[-1]["n"]

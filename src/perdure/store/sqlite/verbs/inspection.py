@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 
 from perdure.core.run import Event, RunState
+from perdure.core.words import counted
 from perdure.store.inspection import ORDER, ORPHANS, PAGE, Finding, RunsUsage, TableUsage, Usage
 from perdure.store.outcome import outcome
 from perdure.store.sqlite.columns import MOVED, Row, to_time
@@ -97,7 +98,7 @@ def inspect(link: sqlite3.Connection, now: int) -> list[Finding]:
     found += _gaps(link)
     left = link.execute("SELECT count(*) FROM leftovers").fetchone()[0]
     if left:
-        found.append(Finding("leftover", "", f"of {left} runs"))
+        found.append(Finding("leftover", "", f"of {counted(left, 'run')}"))
     return found
 
 
@@ -144,7 +145,7 @@ def _gaps(link: sqlite3.Connection) -> Iterator[Finding]:
         for _, run, since, count, first, last in rows:
             whole = not count or (last - first + 1 == count and (first == 1 or first <= since))
             if not whole:
-                yield Finding("gap", run, f"{count} rows from {first} to {last}")
+                yield Finding("gap", run, f"{counted(count, 'row')} from {first} to {last}")
         if len(rows) < PAGE:
             return
         after = rows[-1]["n"]

@@ -32,7 +32,8 @@ def signal(tx: Transaction, run_id: str, name: str, payload: bytes, dedupe: str 
             return int(first)
     if RunState(run["state"]).final:
         raise Conflict(
-            f"The run {run_id} is {run['state']}: it takes no signals.", state=run["state"]
+            f"The run {run_id} {RunState(run['state']).says}: it takes no signals.",
+            state=run["state"],
         )
     return add_signal(tx, run, name, payload, dedupe)
 
@@ -69,7 +70,7 @@ def resolve(tx: Transaction, run_id: str, key: bytes, value: bytes | None, who: 
     if entry is not None and not asked and (entry["state"], entry["value"]) == (answer, value):
         return  # the call was repeated
     if state.final or state is RunState.RUNNING:
-        raise Conflict(f"The run {run_id} is {state}: it waits for no answer.", state=state)
+        raise Conflict(f"The run {run_id} {state.says}: it waits for no answer.", state=state)
     if entry is None or not (asked or entry["state"] == EntryState.INTENT):
         raise Conflict(f"The run {run_id} does not wait for an answer to that effect.", state=state)
     fields = dict(entry) | {"at": tx.now, "state": answer, "value": value, "took_ms": 0}
@@ -105,7 +106,7 @@ def dismiss(tx: Transaction, run_id: str, who: str) -> None:
     run = load(tx, run_id)
     state = RunState(run["state"])
     if state is not RunState.DEAD:
-        raise Conflict(f"The run {run_id} is {state}: it is no dead letter.", state=state)
+        raise Conflict(f"The run {run_id} {state.says}: it is no dead letter.", state=state)
     if tx.value("SELECT dismissed_at FROM runs WHERE n = ?", run["n"]) is None:
         tx.run("UPDATE runs SET dismissed_at = ? WHERE n = ?", tx.now, run["n"])
         append_status(tx, run, state, reason="dismissed", who=who)
