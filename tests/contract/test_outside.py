@@ -70,7 +70,7 @@ async def test_senders_at_once_get_different_numbers(store: Store, other: Store)
 async def test_a_final_run_takes_no_signals(store: Store) -> None:
     lease = await started(store)
     await settle(store, lease)
-    with pytest.raises(Conflict, match="has succeeded: it takes no signals.$"):
+    with pytest.raises(Conflict, match=r"has succeeded: it takes no signals\.$"):
         await store.signal(lease.run_id, "a", b"1")
     with pytest.raises(NotFound):
         await store.signal(GONE, "a", b"1")
@@ -207,7 +207,7 @@ async def test_nobody_answers_for_a_running_or_final_run(store: Store) -> None:
     with pytest.raises(Conflict):
         await store.resolve(lease.run_id, b"key", value=b"1")
     await settle(store, lease, RunState.CANCELLED)
-    with pytest.raises(Conflict, match="was cancelled: it waits for no answer.$"):
+    with pytest.raises(Conflict, match=r"was cancelled: it waits for no answer\.$"):
         await store.resolve(lease.run_id, b"key", value=b"1")
     (open_intent,) = await store.journal(lease.run_id)
     assert open_intent.state == "intent"
@@ -305,7 +305,7 @@ async def test_only_dead_runs_are_dismissed(store: Store) -> None:
     with pytest.raises(Conflict):
         await store.dismiss(lease.run_id)
     await settle(store, lease, RunState.FAILED)
-    with pytest.raises(Conflict, match="has failed: it is no dead letter.$"):
+    with pytest.raises(Conflict, match=r"has failed: it is no dead letter\.$"):
         await store.dismiss(lease.run_id)
     assert await seqs(store, lease.run_id) == []
     with pytest.raises(NotFound):
