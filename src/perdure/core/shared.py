@@ -1,0 +1,48 @@
+"""Small documents that all workers share: how full a provider's meters are, what a budget has left,
+which target is broken. Changed by compare-and-swap, so that whoever decides on old news loses.
+
+A document is whatever its owner makes of it; its version rises with each change. The keeper's
+clock is the only clock: a worker knows it as the last ``now`` plus its own monotonic time since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+TOPIC = "shared"  # told of changes, with the key as payload, for keys with one of these prefixes
+TOLD = ("breaker/", "halt/")
+
+
+class Document(NamedTuple):
+    """``version`` 0 and no body: it is not there."""
+
+    version: int = 0
+    body: bytes = b""
+
+
+class Swap(NamedTuple):
+    """A change: of ``version``, and no other, to ``body``. No body deletes."""
+
+    key: str
+    version: int
+    body: bytes
+
+
+class Swapped(NamedTuple):
+    """``now``: the keeper's clock, in seconds since 1970 UTC. ``documents``: those that were read
+    or to be changed, as they are after the call."""
+
+    now: float
+    done: bool
+    documents: Mapping[str, Document]
+
+
+class Shared(Protocol):
+    """Who keeps the documents."""
+
+    async def swap(self, reads: Sequence[str], swaps: Sequence[Swap] = ()) -> Swapped:
+        """All of ``swaps`` or, where any version is another by now, none of them; one round trip.
+
+        Documents are locked in the order of their keys. Repeating a call whose answer was lost is
+        safe: it finds its own change and is refused with it. Raises StoreUnavailable."""
