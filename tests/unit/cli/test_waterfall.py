@@ -259,3 +259,36 @@ def test_a_wait_that_is_not_over_lacks_no_end() -> None:
     (tool,) = [i for i, row in enumerate(rows) if "tool pay" in row]
     assert [i for i, row in enumerate(rows) if "its end is not recorded" in row] == [tool + 1]
     assert signal < tool
+
+
+def branched(width: int | None, *, full: bool = False) -> list[str]:
+    log = Log()
+    log.attempt(1, 1, 1)
+    for n, branch in enumerate(
+        ("graph#2/research_one_topic.2", "graph#4/ask/graph#2/tools.0/toolu_4f8e9386dc198c60334d59")
+    ):
+        log.entry(2, f"look{n}", "done", 1, branch=branch)
+    log.entry(2, "state", "done", kind="emit", branch="events/nodes")
+    log.entry(2, "mine", "done", kind="emit")
+    return [row.plain for row in Bars(log.read(run(), 3), width, full=full).rows()]
+
+
+def test_a_row_begins_with_what_it_is_and_names_its_branch_in_short() -> None:
+    rows = branched(None)
+    assert [row[:35].rstrip() for row in rows[:-1]] == [
+        "    EFFECT      BRANCH",
+        "    run",
+        "  ✓ step look0  ⑂research_one_topic",
+        "  ✓ step look1  ⑂ask/tools.0",
+        "  ✓ emit mine",
+    ]
+    narrow = branched(80)
+    assert all(len(row) <= 80 for row in narrow)
+    assert "⑂…arch_one_topic" in narrow[2]
+    assert "⑂" not in "".join(branched(40))
+
+
+def test_with_full_nothing_is_left_out() -> None:
+    rows = branched(None, full=True)
+    assert any("⑂graph#4/ask/graph#2/tools.0/toolu_4f8e9386dc198c60334d59" in row for row in rows)
+    assert any("emit state" in row and "⑂events/nodes" in row for row in rows)

@@ -12,13 +12,18 @@ from perdure.cli import options
 
 @click.command("show")
 @click.argument("run_id", metavar="RUN", type=options.RUN)
+@click.option("--full", is_flag=True, help="Whole names of branches, and every effect.")
 @options.as_json
 @options.settings
-def command(run_id: str, json_: bool, store: str | None, config_file: Path | None) -> None:
+def command(
+    run_id: str, full: bool, json_: bool, store: str | None, config_file: Path | None
+) -> None:
     """A run: what holds it, what to do about it, and its effects over time.
 
     Of whatever holds the run it says which command is the next. Effects are shown as bars, nested
-    as they happened inside each other and in the agent's own concurrency; a long wait is folded.
+    as they happened inside each other; behind ⑂ is the branch of the agent's own concurrency, in
+    short. A long wait is folded. Clocks, random numbers, and events that a framework's adapter
+    tells are shown with --full only.
 
     --json prints the fields of GET /api/runs/{id}, and: "findings": [{"says", "steps": [{"command",
     "when"}]}], what holds the run; "attempts_made": [{"epoch", "attempt", "worker", "began_s",
@@ -56,7 +61,7 @@ def command(run_id: str, json_: bool, store: str | None, config_file: Path | Non
             line = timeline(run, log, now)
             findings = with_options(await diagnose(opened, run, line, now), named)
         if not json_:
-            print_page(run, line, findings, now)
+            print_page(run, line, findings, now, full=full)
             return
         document = outcome.document(run)
         document["findings"] = [finding.to_dict() for finding in findings]

@@ -11,8 +11,10 @@ from rich.text import Text
 from perdure.cli.terminal.states import MARKS
 from perdure.cli.terminal.times import short_seconds
 from perdure.cli.waterfall.axis import Axis
+from perdure.cli.waterfall.branches import MARK, short
 from perdure.cli.waterfall.timeline import CUT, UNDER_WAY, WAITING, Effect, Timeline, tree
 
+EFFECT, BRANCH = "EFFECT", "BRANCH"
 PIPED = 40  # columns of bars where no terminal says how many there are
 LEAST = 12  # columns of bars, however narrow it is
 NAMES = 44  # columns of names, where there are many columns
@@ -34,18 +36,30 @@ WORDS = {
 
 
 class Bars:
-    """``width`` of the terminal; None where there is none: then nothing is cut."""
+    """``width`` of the terminal; None where there is none: then nothing is cut. ``full``: branches
+    by their whole names, and what is left out otherwise."""
 
-    def __init__(self, line: Timeline, width: int | None) -> None:
+    def __init__(self, line: Timeline, width: int | None, *, full: bool = False) -> None:
         self._line = line
         self._limit = width
-        rows = list(tree(line.effects))
-        self._rows = [(_label(depth, branch, effect), effect) for depth, branch, effect in rows]
-        longest = max([len(label) for label, _ in self._rows] + [len("EFFECT")])
+        rows = list(tree(line.effects, full=full))
+        told = {} if full else short(branch for _, branch, _ in rows)
+        self._rows = [
+            (_label(depth, effect), _place_name(told.get(branch, branch)), effect)
+            for depth, branch, effect in rows
+        ]
+        longest = max([len(label) for label, _, _ in self._rows] + [len(EFFECT)])
+        places = max([len(place) for _, place, _ in self._rows], default=0)
+        self._places = max(places, len(BRANCH)) if places else 0
         if width is None:
             self._names, bars = longest, PIPED
         else:
             room = width - 4 - 2 - 10  # the mark, the gap, and what it took
+            if self._places and not full:
+                self._places = min(self._places, max(room // 4, len(BRANCH)))
+            if room - self._places < 8 + LEAST + 2:
+                self._places = 0
+            room -= self._places + 2 if self._places else 0
             self._names = min(longest, max(room - LEAST, 8), max(NAMES, room // 3))
             bars = max(room - self._names, LEAST)
         self._axis = Axis(line.length, line.stretches, bars)
@@ -55,8 +69,8 @@ class Bars:
         """The axis, the run's own life, an effect a line, and what the glyphs mean."""
         yield self._head()
         yield self._life()
-        for label, effect in self._rows:
-            yield self._effect(label, effect)
+        for label, place, effect in self._rows:
+            yield self._effect(label, place, effect)
             if notes := _notes(effect):
                 yield self._note(label, effect, notes)
         yield self._legend()
@@ -72,7 +86,17 @@ class Bars:
         for share in (0.5, 0.25, 0.75):
             column = round(self._axis.width * share)
             _place(cells, column, f"+{short_seconds(self._axis.second(column))}", apart=3)
-        return Text(f"    {'EFFECT'.ljust(self._names)}  {''.join(cells)}  TOOK", style="dim")
+        return Text(f"    {self._cells(EFFECT, BRANCH)}  {''.join(cells)}  TOOK", style="dim")
+
+    def _cells(self, label: str, place: str) -> str:
+        """The columns before the bars. Of a long branch its end says the most."""
+        if len(label) > self._names:
+            label = label[: self._names - 1] + "…"
+        if not self._places:
+            return label.ljust(self._names)
+        if len(place) > self._places:
+            place = f"{MARK}…{place[2 - self._places :]}"
+        return f"{label.ljust(self._names)}  {place.ljust(self._places)}"
 
     def _life(self) -> Text:
         bar = self._blank()
@@ -82,21 +106,21 @@ class Bars:
             middle = int((fold.left + fold.right) / 2)
             bar[middle] = ("⋯", "dim")
             self._used.add("⋯")
-        text = Text(f"    {'run'.ljust(self._names)}  ", style="dim")
+        text = Text(f"    {self._cells('run', '')}  ", style="dim")
         return text.append_text(_joined(bar)).append(f"  {short_seconds(self._line.length)}", "dim")
 
-    def _effect(self, label: str, effect: Effect) -> Text:
+    def _effect(self, label: str, place: str, effect: Effect) -> Text:
         state = "failed" if _failed(effect) else effect.state
         mark, style = MARKS.get(state, ("…", "yellow"))
-        if len(label) > self._names:
-            label = label[: self._names - 1] + "…"
         bar = self._blank()
         for one in effect.tries:
             state = one.state
             if effect.kind in WAITING and state in ("done", CUT, UNDER_WAY):
                 state = "wait"
             self._fill(bar, one.began, one.ended, *GLYPHS.get(state, ("█", "")))
-        text = Text("  ").append(mark, style=style).append(f" {label.ljust(self._names)}  ")
+        cells = self._cells(label, place)
+        text = Text("  ").append(mark, style=style).append(f" {cells[: self._names]}")
+        text.append(f"{cells[self._names :]}  ", style="dim")
         text.append_text(_joined(bar))
         text.append("  " + self._took(effect), style="dim")
         return text
@@ -137,11 +161,14 @@ class Bars:
         self._used.add(glyph)
 
 
-def _label(depth: int, branch: str, effect: Effect) -> str:
-    """Nested, with the branch where it is one of several that ran beside each other."""
-    path = f"⑂{branch.removeprefix('/')} " if branch else ""
+def _label(depth: int, effect: Effect) -> str:
     tries = f" ×{len(effect.tries)}" if len(effect.tries) > 1 else ""
-    return f"{'  ' * depth}{path}{effect.kind} {effect.name}{tries}"
+    return f"{'  ' * depth}{effect.kind} {effect.name}{tries}"
+
+
+def _place_name(branch: str) -> str:
+    """Where it is one of several that ran beside each other."""
+    return f"{MARK}{branch.removeprefix('/')}" if branch else ""
 
 
 _STATES = {

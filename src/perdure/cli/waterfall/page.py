@@ -26,8 +26,10 @@ LONGEST = 400  # characters of an input or result
 WARNINGS = 5  # of the last ones, that are shown
 
 
-def print_page(run: Run, line: Timeline, findings: Sequence[Finding], now: datetime) -> None:
-    """All of it, on stdout."""
+def print_page(
+    run: Run, line: Timeline, findings: Sequence[Finding], now: datetime, *, full: bool
+) -> None:
+    """All of it, on stdout. ``full``: also of the effects that say little to people."""
     console = stdout()
     _facts(console, run, now)
     if findings:
@@ -46,7 +48,8 @@ def print_page(run: Run, line: Timeline, findings: Sequence[Finding], now: datet
             console.print(told, soft_wrap=True)
     if line.effects:
         console.print()
-        for row in Bars(line, console.width if console.is_terminal else None).rows():
+        width = console.width if console.is_terminal else None
+        for row in Bars(line, width, full=full).rows():
             console.print(row, soft_wrap=True)
 
 

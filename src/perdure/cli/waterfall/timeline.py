@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from perdure.cli.terminal.states import SILENT
+from perdure.cli.waterfall.branches import is_beside
 from perdure.codec import BLOB, RAW
 from perdure.core.record import EntryState, Kind, RecordType
 from perdure.core.run import RunState
@@ -130,12 +131,12 @@ def timeline(run: Run, log: Sequence[LogEvent], now: datetime) -> Timeline:
     return _Reader(run, log, now).read()
 
 
-def tree(effects: Iterable[Effect]) -> Iterator[tuple[int, str, Effect]]:
+def tree(effects: Iterable[Effect], *, full: bool = False) -> Iterator[tuple[int, str, Effect]]:
     """(depth, branch to be shown, effect): an effect before what happened inside it, in the order
-    in which they began; branches of the agent's own concurrency stay together. Clocks and random
-    numbers are left out."""
+    in which they began; branches of the agent's own concurrency stay together. Unless ``full``,
+    clocks, random numbers, and what a framework's adapter tells are left out."""
     inside: dict[bytes, list[Effect]] = {}
-    known = [effect for effect in effects if effect.kind not in SILENT]
+    known = [effect for effect in effects if full or not _silent(effect)]
     keys = {effect.key for effect in known}
     for effect in known:
         inside.setdefault(effect.scope if effect.scope in keys else b"", []).append(effect)
@@ -148,6 +149,10 @@ def tree(effects: Iterable[Effect]) -> Iterator[tuple[int, str, Effect]]:
                 yield from walk(effect.key, depth + 1)
 
     return walk(b"", 0)
+
+
+def _silent(effect: Effect) -> bool:
+    return effect.kind in SILENT or (effect.kind == Kind.EMIT and is_beside(effect.branch))
 
 
 def _branches(found: Sequence[Effect]) -> Iterator[tuple[str, list[Effect]]]:
