@@ -284,7 +284,7 @@ def test_a_row_begins_with_what_it_is_and_names_its_branch_in_short() -> None:
     ]
     narrow = branched(80)
     assert all(len(row) <= 80 for row in narrow)
-    assert "⑂…arch_one_topic" in narrow[2]
+    assert "⑂…ch_one_topic.2" in narrow[2]
     assert "⑂" not in "".join(branched(40))
 
 
