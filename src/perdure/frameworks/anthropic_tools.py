@@ -8,7 +8,6 @@ it out. Validation of arguments is inside the effect; the runner's handling of e
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, cast
@@ -29,34 +28,27 @@ from perdure.runtime.call import ByAnnotation, Call
 from perdure.runtime.declared import Declared
 from perdure.runtime.performing import perform, perform_blocking
 from perdure.runtime.place import Place
+from perdure.slot import Slots
 
 REFUSAL = "$tool_error"
-_ORIGINAL = "__perdure_original__"
 _BASES: tuple[type, ...] = (
     BetaFunctionTool, BetaAsyncFunctionTool, BetaBuiltinFunctionTool, BetaAsyncBuiltinFunctionTool,
 )  # fmt: skip
-_patched: list[type] = []
+_slots = Slots()
 
 
 def install() -> None:
     """Catch the tool calls of runs from now on. May be called often: tools of classes that were
     made since are then caught too."""
+    _slots.fill()
     for base in _BASES:
         for cls in (base, *_below(base)):
             method = cls.__dict__.get("call")
-            abstract = getattr(method, "__isabstractmethod__", False)
-            if method is not None and not abstract and not hasattr(method, _ORIGINAL):
-                wrapped = _caught(method)
-                setattr(wrapped, _ORIGINAL, method)
-                cls.call = wrapped  # type: ignore[attr-defined]
-                _patched.append(cls)
+            if method is not None and not getattr(method, "__isabstractmethod__", False):
+                _slots.add(cls, "call", _caught)
 
 
-def uninstall() -> None:
-    """Take the patch out."""
-    while _patched:
-        cls = _patched.pop()
-        cls.call = getattr(cls.__dict__["call"], _ORIGINAL)  # type: ignore[attr-defined]
+uninstall = _slots.clear  # takes the patch out
 
 
 def _below(cls: type) -> list[type]:
@@ -67,7 +59,6 @@ def _below(cls: type) -> list[type]:
 def _caught(original: Callable[..., Any]) -> Callable[..., Any]:
     if inspect.iscoroutinefunction(original):
 
-        @functools.wraps(original)
         async def call(self: Any, input: object) -> Any:
             place = current_boundary.get()
             if place is None or _is_effect_itself(self):
@@ -84,7 +75,6 @@ def _caught(original: Callable[..., Any]) -> Callable[..., Any]:
 
         return call
 
-    @functools.wraps(original)
     def call_sync(self: Any, input: object) -> Any:
         place = current_boundary.get()
         if place is None or _is_effect_itself(self):

@@ -123,12 +123,13 @@ async def test_anthropics_tool_runner(ground: Ground, provide: Provide, name: st
 
 
 def test_the_patches_come_out() -> None:
-    patches.install_imported()
-    assert hasattr(BetaFunctionTool.call, "__perdure_original__")
-    assert hasattr(BaseTool.run, "__perdure_original__")
     patches.uninstall()
-    assert not hasattr(BetaFunctionTool.call, "__perdure_original__")
-    assert not hasattr(BaseTool.run, "__perdure_original__")
+    without = BetaFunctionTool.call, BaseTool.run
+    patches.install_imported()
+    assert BetaFunctionTool.call is not without[0]
+    assert BaseTool.run is not without[1]
+    patches.uninstall()
+    assert (BetaFunctionTool.call, BaseTool.run) == without
     patches.install_imported()
 
 

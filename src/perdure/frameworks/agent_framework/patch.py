@@ -5,7 +5,6 @@ Outside a run nothing changes, and ``uninstall`` takes it out.
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, cast
@@ -16,47 +15,12 @@ from perdure.core.ports import current_boundary
 from perdure.frameworks.agent_framework.tools import Asked, asked, perform_tool
 from perdure.frameworks.branches import branch
 from perdure.runtime.place import Place
-
-_ORIGINAL = "__perdure_original__"
-_patched: list[tuple[type, str]] = []
-
-
-def install() -> None:
-    """Catch the tool calls of runs from now on. May be called often."""
-    if not installed():
-        _replace(FunctionTool, "invoke", _invoke)
-        if hasattr(FunctionTool, "_invoke_function"):
-            _replace(FunctionTool, "_invoke_function", _invoke_function)
-        else:  # older versions call the tool where they invoke it, and await what it gives
-            _replace(FunctionTool, "__call__", _call)
-        _replace(Executor, "execute", _execute)
-        _replace(InProcRunnerContext, "drain_messages", _drain_messages)
-
-
-def installed() -> bool:
-    """Whether the patch is in."""
-    return hasattr(FunctionTool.invoke, _ORIGINAL)
-
-
-def uninstall() -> None:
-    """Take the patch out: tools are what Agent Framework made them, in runs too."""
-    for cls, name in _patched:
-        setattr(cls, name, getattr(cls.__dict__[name], _ORIGINAL))
-    _patched.clear()
-
-
-def _replace(cls: type, name: str, around: Callable[..., Any]) -> None:
-    original = cls.__dict__[name]
-    method = around(original)
-    setattr(method, _ORIGINAL, original)
-    setattr(cls, name, method)
-    _patched.append((cls, name))
+from perdure.slot import Slot, Slots
 
 
 def _invoke(original: Callable[..., Any]) -> Callable[..., Any]:
     """Notes what is asked, in a branch named by the call's id (rule K3)."""
 
-    @functools.wraps(original)
     async def invoke(self: FunctionTool, **kwargs: Any) -> Any:
         if current_boundary.get() is None:
             return await original(self, **kwargs)
@@ -76,7 +40,6 @@ def _invoke(original: Callable[..., Any]) -> Callable[..., Any]:
 def _invoke_function(original: Callable[..., Any]) -> Callable[..., Any]:
     """The tool's own body is the effect; checking its arguments and parsing its result are not."""
 
-    @functools.wraps(original)
     async def invoke_function(self: FunctionTool, call_kwargs: Any) -> Any:
         place = current_boundary.get()
         if place is None:
@@ -91,7 +54,6 @@ def _call(original: Callable[..., Any]) -> Callable[..., Any]:
         result = original(tool, **call_kwargs)
         return await result if inspect.isawaitable(result) else result
 
-    @functools.wraps(original)
     def call(self: FunctionTool, *args: Any, **kwargs: Any) -> Any:
         place, around = current_boundary.get(), asked.get()
         if place is None or around is None or around.tool is not self or args:
@@ -104,7 +66,6 @@ def _call(original: Callable[..., Any]) -> Callable[..., Any]:
 def _execute(original: Callable[..., Any]) -> Callable[..., Any]:
     """An executor is a branch with a stable name, whichever of several comes first."""
 
-    @functools.wraps(original)
     async def execute(self: Executor, *args: Any, **kwargs: Any) -> Any:
         if current_boundary.get() is None:
             return await original(self, *args, **kwargs)
@@ -118,7 +79,6 @@ def _drain_messages(original: Callable[..., Any]) -> Callable[..., Any]:
     """Messages of parallel executors come in the order of the executors' ids, not in that in
     which they finished: else whoever receives them would see another order in a replay."""
 
-    @functools.wraps(original)
     async def drain_messages(self: Any) -> Any:
         messages = await original(self)
         if current_boundary.get() is None:
@@ -126,3 +86,17 @@ def _drain_messages(original: Callable[..., Any]) -> Callable[..., Any]:
         return {source: messages[source] for source in sorted(messages)}
 
     return drain_messages
+
+
+_slots = Slots(
+    Slot(FunctionTool, "invoke", _invoke),
+    # Older versions call the tool where they invoke it, and await what it gives.
+    Slot(FunctionTool, "_invoke_function", _invoke_function)
+    if hasattr(FunctionTool, "_invoke_function")
+    else Slot(FunctionTool, "__call__", _call),
+    Slot(Executor, "execute", _execute),
+    Slot(InProcRunnerContext, "drain_messages", _drain_messages),
+)
+# Catch the tool calls of runs from now on (may be called often), whether they are caught, and leave
+# tools what Agent Framework made them, in runs too.
+install, installed, uninstall = _slots.fill, _slots.filled, _slots.clear

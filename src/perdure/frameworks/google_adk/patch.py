@@ -27,31 +27,21 @@ from perdure.frameworks.google_adk.tools import (
     seam,
 )
 from perdure.runtime.place import Place
-
-_ORIGINAL = "__perdure_original__"
-_patched: list[tuple[type, str]] = []
+from perdure.slot import Slot, Slots
 
 
 def install() -> None:
     """Catch the tool calls of runs from now on. May be called often."""
-    if not installed():
-        _replace(FunctionTool, "_invoke_callable", _invoke_callable)
-        setattr(BaseTool, "__init_subclass__", classmethod(_born))  # noqa: B010
-        _cover_all(BaseTool)
-
-
-def installed() -> bool:
-    """Whether the patch is in."""
-    return "__init_subclass__" in BaseTool.__dict__
+    _slots.fill()
+    setattr(BaseTool, "__init_subclass__", classmethod(_born))  # noqa: B010
+    _cover_all(BaseTool)
 
 
 def uninstall() -> None:
     """Take the patch out: tools are what ADK made them, in runs too."""
     if installed():
         del BaseTool.__init_subclass__
-    for cls, name in _patched:
-        setattr(cls, name, getattr(cls.__dict__[name], _ORIGINAL))
-    _patched.clear()
+    _slots.clear()
 
 
 def _born(cls: Any, /, **kwargs: Any) -> None:
@@ -68,20 +58,11 @@ def _cover_all(cls: type[BaseTool]) -> None:
 def _cover(cls: type) -> None:
     for name, around in (("run_async", _run_async), ("_run_async_impl", _run_async_impl)):
         method = cls.__dict__.get(name)
-        if inspect.iscoroutinefunction(method) and not hasattr(method, _ORIGINAL):
-            _replace(cls, name, around)
-
-
-def _replace(cls: type, name: str, around: Callable[..., Any]) -> None:
-    original = cls.__dict__[name]
-    method = around(original)
-    setattr(method, _ORIGINAL, original)
-    setattr(cls, name, method)
-    _patched.append((cls, name))
+        if inspect.iscoroutinefunction(method):
+            _slots.add(cls, name, around)
 
 
 def _run_async(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
     async def run_async(self: BaseTool, *, args: dict[str, Any], tool_context: Any) -> Any:
         place, around = current_boundary.get(), asked.get()
         if place is None or (around is not None and around.tool is self):
@@ -104,7 +85,6 @@ def _run_async(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _run_async_impl(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
     async def run_async_impl(self: BaseTool, **kwargs: Any) -> Any:
         place, call = current_boundary.get(), asked.get()
         if place is None or call is None or call.tool is not self or call.inside:
@@ -119,7 +99,6 @@ def _run_async_impl(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _invoke_callable(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
     async def invoke_callable(self: FunctionTool, target: Any, args_to_call: Any) -> Any:
         place, call = current_boundary.get(), asked.get()
         if (
@@ -149,3 +128,7 @@ def _is_async(target: Any) -> bool:
             for parameter in inspect.signature(target).parameters.values()
         )
     return True
+
+
+_slots = Slots(Slot(FunctionTool, "_invoke_callable", _invoke_callable))
+installed = _slots.filled  # whether the patch is in

@@ -14,7 +14,6 @@ without what is injected (state, store, runtime, config, callbacks, the call's i
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,30 +36,15 @@ from perdure.runtime.closing import Ending
 from perdure.runtime.declared import Declared
 from perdure.runtime.performing import perform, perform_blocking
 from perdure.runtime.place import Place
+from perdure.slot import Slot, Slots
 
-_ORIGINAL = "__perdure_original__"
-_patched: list[tuple[type, str]] = []
 _annotations: WeakKeyDictionary[Callable[..., Any], Any] = WeakKeyDictionary()
 
 
 def install() -> None:
     """Catch the tool calls of runs from now on. May be called often."""
-    if not installed():
-        _replace(BaseTool, "run", _asking(BaseTool.run))
-        _replace(BaseTool, "arun", _asking_async(BaseTool.arun))
-        cover(BaseTool)
-
-
-def installed() -> bool:
-    """Whether the patch is in."""
-    return hasattr(BaseTool.run, _ORIGINAL)
-
-
-def uninstall() -> None:
-    """Take the patch out: tools are what LangChain made them, in runs too."""
-    for cls, name in _patched:
-        setattr(cls, name, getattr(cls.__dict__[name], _ORIGINAL))
-    _patched.clear()
+    _slots.fill()
+    cover(BaseTool)
 
 
 def cover(cls: type) -> None:
@@ -70,21 +54,14 @@ def cover(cls: type) -> None:
             for name, around in (("_run", _body), ("_arun", _body_async)):
                 method = base.__dict__.get(name)
                 abstract = getattr(method, "__isabstractmethod__", False)
-                if inspect.isfunction(method) and not abstract and not hasattr(method, _ORIGINAL):
-                    _replace(base, name, around(method))
-
-
-def _replace(cls: type, name: str, method: Any) -> None:
-    setattr(method, _ORIGINAL, cls.__dict__[name])
-    setattr(cls, name, method)
-    _patched.append((cls, name))
+                if inspect.isfunction(method) and not abstract:
+                    _slots.add(base, name, around)
 
 
 # -- what is asked --------------------------------------------------------------------------------
 
 
 def _asking(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
     def run(self: BaseTool, tool_input: Any, *args: Any, **kwargs: Any) -> Any:
         if current_boundary.get() is None:
             return original(self, tool_input, *args, **kwargs)
@@ -99,7 +76,6 @@ def _asking(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _asking_async(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
     async def arun(self: BaseTool, tool_input: Any, *args: Any, **kwargs: Any) -> Any:
         if current_boundary.get() is None:
             return await original(self, tool_input, *args, **kwargs)
@@ -129,7 +105,6 @@ def _asked(tool: BaseTool, tool_input: Any, call_id: str | None) -> Asked:
 
 
 def _body(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
     def _run(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
         place, call = current_boundary.get(), _begun(self, args, kwargs)
         if place is None or call is None:
@@ -154,7 +129,6 @@ def _body(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _body_async(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
     async def _arun(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
         place, call = current_boundary.get(), _begun(self, args, kwargs)
         if place is None or call is None:
@@ -296,3 +270,8 @@ def _return_hint(function: Callable[..., Any]) -> Any:
     except Exception:  # a name that only a type checker can resolve
         return None
     return None if hint is Any else hint
+
+
+_slots = Slots(Slot(BaseTool, "run", _asking), Slot(BaseTool, "arun", _asking_async))
+# Whether tool calls are caught, and leaving tools what LangChain made them, in runs too.
+installed, uninstall = _slots.filled, _slots.clear

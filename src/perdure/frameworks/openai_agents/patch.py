@@ -8,7 +8,6 @@ tools of MCP tools, which forgets what the server says of them.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -16,25 +15,26 @@ from typing import Any
 from agents import run as sdk_run
 from agents.guardrail import InputGuardrail, OutputGuardrail
 from agents.mcp import MCPUtil
+from agents.run import AgentRunner
 
 from perdure.errors import TargetError
 from perdure.frameworks.openai_agents.places import within
 from perdure.frameworks.openai_agents.runner import RecordedRunner
 from perdure.frameworks.openai_agents.tools import honest, recording
+from perdure.slot import Slots
 
 # Where the SDK invokes a tool, newest first: the function, and the modules that hold it.
 _INVOKERS = ("_invoke_function_tool_with_metadata", "invoke_function_tool")
 _TELLER = "maybe_invoke_function_tool_failure_error_function"
 _HOLDERS = ("agents.tool", "agents.run_internal.tool_execution")
 
-_undo: list[Callable[[], None]] = []
+_slots = Slots()
+_real: list[AgentRunner] = []  # the runner that was the default before
 
 
 def install() -> None:
     """Catch what runs do through the SDK, from now on. May be called often. Raises TargetError
     for a version of the SDK whose tools cannot be caught."""
-    if installed():
-        return
     invoker = next((n for n in _INVOKERS if hasattr(import_module(_HOLDERS[0]), n)), None)
     if invoker is None:
         raise TargetError(
@@ -42,49 +42,41 @@ def install() -> None:
             hint="See docs/compatibility.md for the versions that were tested.",
         )
     for name, around in ((invoker, recording), (_TELLER, honest)):
-        if (original := getattr(import_module(_HOLDERS[0]), name, None)) is not None:
+        if hasattr(import_module(_HOLDERS[0]), name):
             for holder in _HOLDERS:
-                _replace(import_module(holder), name, around(original))
+                _slots.add(import_module(holder), name, around)
     for guardrail in (InputGuardrail, OutputGuardrail):
-        _replace(guardrail, "run", _named(guardrail.run))
-    _replace(MCPUtil, "to_function_tool", _keeping_hints(vars(MCPUtil)["to_function_tool"]))
-    real = sdk_run.get_default_agent_runner()
-    sdk_run.set_default_agent_runner(RecordedRunner(real))
-    _undo.append(lambda: sdk_run.set_default_agent_runner(real))
-
-
-def installed() -> bool:
-    """Whether the patch is in."""
-    return bool(_undo)
+        _slots.add(guardrail, "run", _named)
+    _slots.add(MCPUtil, "to_function_tool", _keeping_hints)
+    _slots.fill()
+    if not _real:
+        _real.append(sdk_run.get_default_agent_runner())
+        sdk_run.set_default_agent_runner(RecordedRunner(_real[0]))
 
 
 def uninstall() -> None:
     """Take the patch out: tools and sessions are what the SDK made them, in runs too."""
-    while _undo:
-        _undo.pop()()
+    _slots.clear()
+    while _real:
+        sdk_run.set_default_agent_runner(_real.pop())
 
 
-def _replace(holder: Any, name: str, value: Any) -> None:
-    original = vars(holder)[name]
-    setattr(holder, name, value)
-    _undo.append(lambda: setattr(holder, name, original))
+installed = _slots.filled  # whether the patch is in
 
 
-def _keeping_hints(original: classmethod[Any, Any, Any]) -> classmethod[Any, Any, Any]:
+def _keeping_hints(original: Callable[..., Any]) -> Callable[..., Any]:
     """What an MCP server says of a tool is on the SDK's tool since 0.24."""
 
-    @functools.wraps(original.__func__)
     def to_function_tool(cls: Any, tool: Any, *args: Any, **kwargs: Any) -> Any:
-        made = original.__func__(cls, tool, *args, **kwargs)
+        made = original(cls, tool, *args, **kwargs)
         if not hasattr(made, "_mcp_annotations"):
             made._mcp_annotations = tool.annotations
         return made
 
-    return classmethod(to_function_tool)
+    return to_function_tool
 
 
 def _named(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
     async def run(self: Any, *args: Any, **kwargs: Any) -> Any:
         with within(f"guardrail.{self.get_name()}"):
             return await original(self, *args, **kwargs)

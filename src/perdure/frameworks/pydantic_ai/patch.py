@@ -6,7 +6,6 @@ a run nothing changes, and ``uninstall`` takes it out.
 from __future__ import annotations
 
 import copy
-import functools
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -18,44 +17,12 @@ from perdure.frameworks.pydantic_ai.deferred import answers
 from perdure.frameworks.pydantic_ai.places import enter
 from perdure.frameworks.pydantic_ai.tools import Calling, perform_function
 from perdure.runtime.place import Place
-
-_ORIGINAL = "__perdure_original__"
-_patched: list[tuple[type, str]] = []
-
-
-def install() -> None:
-    """Catch the tool calls of runs from now on. May be called often."""
-    if not installed():
-        _replace(ToolManager, "for_run_step", _for_run_step)
-        _replace(ToolManager, "_raw_execute", _raw_execute)
-        _replace(ToolManager, "resolve_deferred_tool_calls", _resolve_deferred_tool_calls)
-        _replace(FunctionSchema, "call", _call)
-
-
-def installed() -> bool:
-    """Whether the patch is in."""
-    return hasattr(ToolManager._raw_execute, _ORIGINAL)
-
-
-def uninstall() -> None:
-    """Take the patch out: tools are what Pydantic AI made them, in runs too."""
-    for cls, name in _patched:
-        setattr(cls, name, getattr(cls.__dict__[name], _ORIGINAL))
-    _patched.clear()
-
-
-def _replace(cls: type, name: str, around: Callable[..., Any]) -> None:
-    original = cls.__dict__[name]
-    method = around(original)
-    setattr(method, _ORIGINAL, original)
-    setattr(cls, name, method)
-    _patched.append((cls, name))
+from perdure.slot import Slot, Slots
 
 
 def _for_run_step(original: Callable[..., Any]) -> Callable[..., Any]:
     """Every agent comes by here before it asks its model."""
 
-    @functools.wraps(original)
     async def for_run_step(self: ToolManager[Any], ctx: Any) -> Any:
         if current_boundary.get() is not None:
             enter(ctx.run_step)
@@ -68,7 +35,6 @@ def _raw_execute(original: Callable[..., Any]) -> Callable[..., Any]:
     """What is asked of the toolset is the effect; retries, usage and hooks around it are counted
     and called in every attempt."""
 
-    @functools.wraps(original)
     async def raw_execute(self: ToolManager[Any], validated: Any, *args: Any, **kwargs: Any) -> Any:
         if current_boundary.get() is None:
             return await original(self, validated, *args, **kwargs)
@@ -82,7 +48,6 @@ def _raw_execute(original: Callable[..., Any]) -> Callable[..., Any]:
 def _call(original: Callable[..., Any]) -> Callable[..., Any]:
     """Functions that the model calls otherwise than as tools: output functions."""
 
-    @functools.wraps(original)
     async def call(self: FunctionSchema, args_dict: dict[str, Any], ctx: Any) -> Any:
         place = current_boundary.get()
         if place is None:
@@ -95,7 +60,6 @@ def _call(original: Callable[..., Any]) -> Callable[..., Any]:
 def _resolve_deferred_tool_calls(original: Callable[..., Any]) -> Callable[..., Any]:
     """What nobody in the agent answers is asked of the run's watchers."""
 
-    @functools.wraps(original)
     async def resolve(self: ToolManager[Any], requests: Any) -> Any:
         results = await original(self, requests)
         if current_boundary.get() is None:
@@ -103,3 +67,14 @@ def _resolve_deferred_tool_calls(original: Callable[..., Any]) -> Callable[..., 
         return await answers(self.ctx, requests, results)
 
     return resolve
+
+
+_slots = Slots(
+    Slot(ToolManager, "for_run_step", _for_run_step),
+    Slot(ToolManager, "_raw_execute", _raw_execute),
+    Slot(ToolManager, "resolve_deferred_tool_calls", _resolve_deferred_tool_calls),
+    Slot(FunctionSchema, "call", _call),
+)
+# Catch the tool calls of runs from now on (may be called often), whether they are caught, and leave
+# tools what Pydantic AI made them, in runs too.
+install, installed, uninstall = _slots.fill, _slots.filled, _slots.clear
