@@ -145,10 +145,8 @@ def make_policy(settings: Mapping[str, Any]) -> Policy:
     return Policy(**values)
 
 
-def _configure(agent: Agent, config: AgentConfig) -> Agent:
-    from perdure.frameworks import adapt
-
-    policy = agent.policy
+def policy_of(policy: Policy, config: AgentConfig) -> Policy:
+    """The policy with what ``[agents.NAME]`` sets. Raises ConfigError."""
     changes: dict[str, Any] = {
         key: getattr(config, key)
         for key in (
@@ -168,7 +166,13 @@ def _configure(agent: Agent, config: AgentConfig) -> Agent:
     if set_limits:
         changes["limits"] = replace(policy.limits, **set_limits)
     base = {f.name: getattr(policy, f.name) for f in fields(Policy)}
-    configured = make_policy({**base, **changes})
+    return make_policy({**base, **changes})
+
+
+def _configure(agent: Agent, config: AgentConfig) -> Agent:
+    from perdure.frameworks import adapt
+
+    configured = policy_of(agent.policy, config)
     if not config.tools:
         return replace(agent, policy=configured)
     return adapt(

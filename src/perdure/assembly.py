@@ -29,10 +29,26 @@ async def upgrade_embedded(config: Config) -> None:
     try:
         version, needed = await store.schema()
         if version != needed:
-            for name in await store.upgrade():
-                log.info("Schema: %s", name)
+            applied = ", ".join(await store.upgrade())
+            # A file that was made just now is no news to whoever asked for it.
+            level = logging.INFO if version else logging.DEBUG
+            log.log(level, "%s has a new schema: %s", config.store.url, applied)
     finally:
         await store.close()
+
+
+def verify(config: Config) -> None:
+    """Raises ConfigError for values that only the parts themselves can judge, without starting any:
+    names of providers, promises, policies."""
+    from perdure.app import policy_of
+    from perdure.frameworks.promises import declared_tools
+    from perdure.gateway.providers import Providers
+    from perdure.runtime.policy import Policy
+
+    Providers(config.gateway.providers)
+    for name, settings in config.agents.items():
+        policy_of(Policy(), settings)
+        declared_tools(name, settings.tools, ())
 
 
 def make_worker(

@@ -27,7 +27,11 @@ _LEAST: dict[str, int | timedelta] = {
     "worker.lease": timedelta(milliseconds=1),
     "server.heartbeat": timedelta(milliseconds=1),
     "gateway.attempts": 1,
+    "agents.*.attempts": 1,
+    "agents.*.cap": 1,
+    "agents.*.max_entries": 1,
 }
+_PORTS = 65535
 NEVER = ("", "none", "off")  # words for no duration, no limit
 SECRET = re.compile(r"(://[^:/@\s]+:)[^@/\s]+@")
 
@@ -329,8 +333,11 @@ def _convert(cls: type, key: str, value: Any, dotted: str, at: str) -> Any:
         raise ConfigError(
             f"{dotted} = {value!r} (from {at}) is not {_noun(kind)}: {error}"
         ) from None
-    if dotted in _LEAST and converted < _LEAST[dotted]:
+    least = _LEAST.get(f"agents.*.{key}" if cls is AgentConfig else dotted)
+    if least is not None and converted < least:
         raise ConfigError(f"{dotted} = {value!r} (from {at}) is too little: say more than 0.")
+    if dotted == "server.port" and converted > _PORTS:
+        raise ConfigError(f"{dotted} = {value!r} (from {at}) is no port: they end at {_PORTS}.")
     return converted
 
 

@@ -119,6 +119,9 @@ def test_what_is_no_duration(text: Any) -> None:
         ("[agents]\na = 5", r"agents\.a must be a table"),
         ("[agents.a]\ncolour = 'red'", r"no setting agents\.a\.colour"),
         ("[agents.a]\nattempts = 'x'", r"agents\.a\.attempts"),
+        ("[agents.a]\nattempts = 0", r"agents\.a\.attempts = 0 .* say more than 0"),
+        ("[agents.a]\ncap = 0", r"agents\.a\.cap = 0 .* say more than 0"),
+        ("[server]\nport = 65536", r"server\.port = 65536 .*perdure\.toml.* they end at 65535"),
         ("[worker", "not valid TOML"),
     ],
 )

@@ -21,11 +21,17 @@ def show(json_: bool, store: str | None, config_file: Path | None) -> None:
     """Every setting, its value, and its source.
 
     Sources: default < the settings file < a PERDURE_* variable < an option. --json prints
-    {"settings": [{"name", "value", "source"}]}. Passwords are masked.
+    {"settings": [{"name", "value", "source"}]}. Passwords are masked. Settings that no process
+    would start with are refused, as it would.
     """
+    from perdure.assembly import verify
+    from perdure.cli import process
     from perdure.cli.terminal import output
 
-    rows = options.load(config_file, store).show()
+    config = options.load(config_file, store)
+    process.prepare(config)
+    verify(config)
+    rows = config.show()
     if json_:
         settings = [{"name": n, "value": v, "source": s} for n, v, s in rows]
         output.document({"settings": settings})

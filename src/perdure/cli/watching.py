@@ -91,13 +91,18 @@ def board(config: Config, agent: str | None, *, json_: bool) -> int:
             else:
 
                 async def tell() -> None:
+                    found = await eye.look()
+                    if not found and not eye.away:
+                        whose = f" of {agent}" if agent is not None else ""
+                        output.note(f"No unfinished runs{whose}; waiting for some.")
                     while True:
-                        for run in await eye.look():
+                        for run in found:
                             if json_:
                                 output.line(orjson.loads(orjson.dumps(summary(run))))
                             else:
                                 print(f"{run.id}  {run.agent}  {run.state}", flush=True)
                         await asyncio.sleep(EVERY)
+                        found = await eye.look()
 
                 await stop.unless(tell())
         # Ctrl-C is how one leaves a board, and no failure.

@@ -134,6 +134,19 @@ def test_in_a_pipe_the_board_is_a_line_for_each_change(place: Place, form: tuple
         assert runner.ended() == 0
 
 
+def test_a_board_in_a_pipe_says_that_there_is_nothing_to_see(place: Place) -> None:
+    place.run("run", "agents.py:app", "--agent", "child", "x")
+    with place.start("runs", "watch", "--agent", "child") as board:
+        board.until("No unfinished runs of child; waiting for some.")
+        board.tell(SIGINT)
+        assert board.ended() == 0
+
+
+def test_the_first_use_of_a_store_is_no_line_of_a_log(place: Place) -> None:
+    code, _, err = place.run("run", "agents.py:app", "--agent", "child", "x")
+    assert (code, err) == (0, "")
+
+
 def test_the_board_on_a_terminal(place: Place) -> None:
     with place.start("run", "agents.py:app", "--agent", "three", "hi", "--follow") as runner:
         runner.until("in step 1")

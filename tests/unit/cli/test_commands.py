@@ -335,6 +335,26 @@ def test_config_show_names_sources(
     assert "secret" not in call("config", "show", "--store", url).out
 
 
+@pytest.mark.parametrize(
+    ("toml", "why"),
+    [
+        ('[gateway.providers]\n"llm.example.com" = "opnai"', "'opnai', which is no known provider"),
+        ("[server]\nport = 70000", "is no port"),
+        ('[log]\nlevel = "loud"', "'loud' is no level"),
+        ('[agents.a]\nchanged = "never"', "changed is one of: reuse, redo, park"),
+        ('[agents.a.tools]\npay = "onec"', "cannot promise 'onec'"),
+    ],
+)
+def test_config_show_refuses_what_no_process_would_start_with(
+    call: Call, folder: Path, toml: str, why: str
+) -> None:
+    (folder / "perdure.toml").write_text(toml)
+    said = call("config", "show")
+    assert said.code == 2
+    assert why in said.err
+    assert said.out == ""
+
+
 def test_a_wrong_crash_point_lists_the_right_ones(
     call: Call, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
