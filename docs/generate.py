@@ -372,7 +372,7 @@ def sections() -> list[tuple[str, str, list[str]]]:
     public = [name for name in perdure.__all__ if not name.startswith("_")]
     return [
         ("perdure", "perdure", public),
-        ("perdure.sync", "perdure.sync", ["sleep", "wait_for"]),
+        ("perdure.sync", "perdure.sync", ["sleep", "wait_for", "continue_as"]),
         ("What these use", "perdure.runtime.policy", ["Policy"]),
         ("", "perdure.runtime.handle", ["AgentHandle", "ChildRun"]),
         ("", "perdure.runtime.verbs", ["Current"]),
@@ -384,7 +384,19 @@ def sections() -> list[tuple[str, str, list[str]]]:
         ),
         ("perdure.server.fastapi", "perdure.server.fastapi", ["router", "Caller"]),
         ("", "perdure.server.mounted", ["Mounted"]),
-        ("perdure.gateway", "perdure.gateway", ["AsyncTransport", "Transport"]),
+        ("perdure.gateway", "perdure.gateway", ["AsyncTransport", "Transport", "install", "uninstall"]),
+        ("perdure.observe.logs", "perdure.observe.logs", ["JsonLines", "RunContext"]),
+        (
+            "perdure.frameworks.pydantic_ai",
+            "perdure.frameworks.pydantic_ai",
+            ["Configured"],
+        ),
+        (
+            "perdure.frameworks.openai_agents",
+            "perdure.frameworks.openai_agents",
+            ["Configured", "wait_for_approvals"],
+        ),
+        ("perdure.testing.local", "perdure.testing.local", ["LocalRuns"]),
         ("perdure.testing.redirect", "perdure.testing.redirect", ["redirect"]),
         ("perdure.testing.scripted", "perdure.testing.scripted", ["ScriptedProvider"]),
         (
@@ -423,7 +435,7 @@ def _documented(name: str, value: Any, level: str) -> Iterator[str]:
     yield f"{_unwrapped(inspect.getdoc(value) or '')}\n"
     if inspect.isclass(value) and not issubclass(value, BaseException):
         for member, method in _methods(value):
-            if not (inspect.getdoc(method) or "See").startswith("See"):  # a library's own method
+            if not (method.__doc__ or "See").startswith("See"):  # a library's own method
                 yield f"```text\n{_signature(f'{name}.{member}', method)}\n```\n"
                 yield f"{_unwrapped(inspect.getdoc(method) or '')}\n"
 

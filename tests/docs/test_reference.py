@@ -19,7 +19,7 @@ from perdure.core.record import RecordType
 from perdure.server.asgi import make_app
 from perdure.server.service import Service
 from perdure.store import make_store
-from tests.docs.pages import ROOT
+from tests.docs.pages import ROOT, pages
 
 MADE = generate.pages()
 
@@ -79,6 +79,26 @@ def test_crash_points() -> None:
 def test_public_names() -> None:
     text = _read("python.md")
     assert all(f"### {name}\n" in text for name in perdure.__all__ if not name.startswith("_"))
+
+
+def test_what_the_docs_import_is_documented() -> None:
+    """Each name that a page imports from Perdure is in python.md; errors are in errors.md."""
+    listed = {(module, name) for _, module, names in generate.sections() for name in names}
+    # A package's own name beside the module that has it: perdure.client.Event.
+    listed |= {(heading, name) for heading, _, names in generate.sections() for name in names}
+    modules = {heading for heading, _, _ in generate.sections()}
+    for block in (block for page in pages() for block in page.blocks):
+        if block.language != "python":
+            continue
+        for node in ast.walk(ast.parse(block.code)):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("perdure"):
+                continue
+            for name in (alias.name for alias in node.names):
+                if node.module == "perdure.errors":
+                    assert f"| {name} |" in _read("errors.md"), (str(block), name)
+                    continue
+                known = (node.module, name) in listed or f"{node.module}.{name}" in modules
+                assert known, f"{block}: {node.module}.{name} is not in the reference"
 
 
 def test_routes(tmp_path: Path) -> None:

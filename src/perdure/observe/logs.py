@@ -78,7 +78,7 @@ def context() -> dict[str, Any]:
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line; see the module's text for its fields."""
+    """One JSON object a line: time, level, logger, message, and the run that it belongs to."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
