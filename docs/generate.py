@@ -384,7 +384,11 @@ def sections() -> list[tuple[str, str, list[str]]]:
         ),
         ("perdure.server.fastapi", "perdure.server.fastapi", ["router", "Caller"]),
         ("", "perdure.server.mounted", ["Mounted"]),
-        ("perdure.gateway", "perdure.gateway", ["AsyncTransport", "Transport", "install", "uninstall"]),
+        (
+            "perdure.gateway",
+            "perdure.gateway",
+            ["AsyncTransport", "Transport", "install", "uninstall"],
+        ),
         ("perdure.observe.logs", "perdure.observe.logs", ["JsonLines", "RunContext"]),
         (
             "perdure.frameworks.pydantic_ai",
