@@ -10,12 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from perdure.errors import UsageError
+
 TOPIC = "shared"  # told of changes, with the key as payload, for keys with one of these prefixes
 TOLD = ("breaker/", "halt/")
+LONGEST = 90_000.0  # seconds: a day, the longest window that documents are kept of, and a little
 
 
 class Document(NamedTuple):
-    """``version`` 0 and no body: it is not there."""
+    """``version`` 0 and no body: it is not there. The first version is the keeper's time in
+    microseconds, so that what was deleted, or lost, and made again is never taken for the old."""
 
     version: int = 0
     body: bytes = b""
@@ -38,11 +42,25 @@ class Swapped(NamedTuple):
     documents: Mapping[str, Document]
 
 
+def changed(swaps: Sequence[Swap]) -> list[str]:
+    """The keys of these changes. Raises UsageError where one is to be changed twice."""
+    keys = [swap.key for swap in swaps]
+    if len(set(keys)) < len(keys):
+        raise UsageError(f"A document is to be changed twice at once: {', '.join(sorted(keys))}.")
+    return keys
+
+
+def told(swaps: Sequence[Swap]) -> list[str]:
+    """Of which of these changes others are told."""
+    return [swap.key for swap in swaps if swap.key.startswith(TOLD)]
+
+
 class Shared(Protocol):
     """Who keeps the documents."""
 
     async def swap(self, reads: Sequence[str], swaps: Sequence[Swap] = ()) -> Swapped:
         """All of ``swaps`` or, where any version is another by now, none of them; one round trip.
 
-        Documents are locked in the order of their keys. Repeating a call whose answer was lost is
-        safe: it finds its own change and is refused with it. Raises StoreUnavailable."""
+        A key is changed at most once in a call (else UsageError). Callers lock in one order, so
+        that nobody deadlocks. Repeating a call whose answer was lost is safe: it finds its own
+        change and is refused with it. Raises StoreUnavailable."""

@@ -22,7 +22,10 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from perdure.core.charge import Charge
 from perdure.core.record import Entry
+from perdure.core.shared import Swap, Swapped
+from perdure.store.costs import CostFilter, CostRow
 from perdure.store.inspection import Finding, Usage
 from perdure.store.retention import Cleared, Doomed, OldPage, Trimmed
 from perdure.store.rows import (
@@ -100,7 +103,8 @@ class Store(ABC):
         """Call ``callback(payload)`` on the event loop when ``topic`` is told; returns the undo.
 
         Topics: ``work`` (payload: queue), ``timers``, ``run:<id>`` (its log or state moved; only
-        while watched), ``worker:<id>`` (payload: run id; a cancel or signal for a run it holds).
+        while watched), ``worker:<id>`` (payload: run id; a cancel or signal for a run it holds),
+        ``shared`` (payload: the key of a document that others are told of, see ``core.shared``).
         Wake-ups are hints: they may be lost with a connection, after which every callback is
         called once with ``"*"``. Told over all processes that share the store.
         """
@@ -145,9 +149,10 @@ class Store(ABC):
         """Values of rows by seq."""
 
     @abstractmethod
-    async def record(self, rows: Sequence[LogRow]) -> list[Refusal]:
+    async def record(self, rows: Sequence[LogRow], charges: Sequence[Charge] = ()) -> list[Refusal]:
         """Write rows of many runs in one commit; returns those not written (L2). A row that is
-        already there as given (the call was repeated) counts as written."""
+        already there as given (the call was repeated) counts as written. ``charges`` go into the
+        ledger with them, those of refused rows too: the money is gone."""
 
     @abstractmethod
     async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
@@ -311,6 +316,25 @@ class Store(ABC):
         """Copy the database to a new file while it is in use, as it is at one moment; returns the
         references to blobs in the copy. Raises Conflict where the file is there, UsageError where
         the database has tools of its own."""
+
+    # -- the gateway's --------------------------------------------------------------------------
+
+    @abstractmethod
+    async def swap(self, reads: Sequence[str], swaps: Sequence[Swap] = ()) -> Swapped:
+        """See ``core.shared.Shared``, which every store is."""
+
+    @abstractmethod
+    async def charge(self, charges: Sequence[Charge]) -> None:
+        """Add to the ledger. A charge whose ``id`` its run has already stays as it is."""
+
+    @abstractmethod
+    async def costs(self, asked: CostFilter) -> list[CostRow]:
+        """Sums of the ledger."""
+
+    @abstractmethod
+    async def expire(self, before: datetime, limit: int = 1000, *, dry: bool = False) -> Cleared:
+        """Delete about ``limit`` rows of the ledger that were written before ``before``, the oldest
+        first. ``dry``: count all of them, delete none."""
 
     # -- requests (Z1) ------------------------------------------------------------------------
 

@@ -11,10 +11,13 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from perdure.core.charge import Charge
 from perdure.core.record import Entry
+from perdure.core.shared import Swap, Swapped
 from perdure.errors import UsageError
 from perdure.store import migrations
 from perdure.store.base import Membership, Store
+from perdure.store.costs import CostFilter, CostRow
 from perdure.store.inspection import Finding, Usage
 from perdure.store.postgres import schema
 from perdure.store.postgres.address import Address
@@ -25,8 +28,10 @@ from perdure.store.postgres.verbs import (
     catalog,
     enqueue,
     inspection,
+    ledger,
     outside,
     retention,
+    shared,
     upkeep,
 )
 from perdure.store.postgres.wakes import Wakes
@@ -141,8 +146,8 @@ class PostgresStore(Store):
     async def values(self, run_id: str, seqs: Sequence[int]) -> dict[int, bytes]:
         return await attempts.values(self._pool, run_id, seqs)
 
-    async def record(self, rows: Sequence[LogRow]) -> list[Refusal]:
-        return await attempts.record(self._journal, rows)
+    async def record(self, rows: Sequence[LogRow], charges: Sequence[Charge] = ()) -> list[Refusal]:
+        return await attempts.record(self._journal, rows, charges)
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
         return await attempts.settle(self._journal, settlements)
@@ -265,6 +270,20 @@ class PostgresStore(Store):
             "A PostgreSQL database is copied by PostgreSQL's own tools.",
             hint="pg_dump --format=custom --schema=perdure --file=FILE URL",
         )
+
+    # -- the gateway's --------------------------------------------------------------------------
+
+    async def swap(self, reads: Sequence[str], swaps: Sequence[Swap] = ()) -> Swapped:
+        return await shared.swap(self._pool, reads, swaps)
+
+    async def charge(self, charges: Sequence[Charge]) -> None:
+        await ledger.charge(self._pool, charges)
+
+    async def costs(self, asked: CostFilter) -> list[CostRow]:
+        return await ledger.costs(self._pool, asked)
+
+    async def expire(self, before: datetime, limit: int = 1000, *, dry: bool = False) -> Cleared:
+        return await ledger.expire(self._pool, before, limit, dry)
 
     # -- requests (Z1) ------------------------------------------------------------------------
 

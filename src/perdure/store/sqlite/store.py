@@ -10,10 +10,13 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from perdure.core.charge import Charge
 from perdure.core.record import Entry
+from perdure.core.shared import Swap, Swapped
 from perdure.errors import SchemaOutdated
 from perdure.store import migrations
 from perdure.store.base import Membership, Store
+from perdure.store.costs import CostFilter, CostRow
 from perdure.store.inspection import Finding, Usage
 from perdure.store.retention import Cleared, Doomed, OldPage, Trimmed
 from perdure.store.rows import (
@@ -52,10 +55,12 @@ from perdure.store.sqlite.verbs import (
     claim,
     enqueue,
     inspection,
+    ledger,
     log,
     outside,
     retention,
     settle,
+    shared,
     upkeep,
 )
 from perdure.store.sqlite.wakes import Wakes
@@ -146,8 +151,15 @@ class SqliteStore(Store):
     async def values(self, run_id: str, seqs: Sequence[int]) -> dict[int, bytes]:
         return await self._readers.read(lambda link: log.values(link, run_id, seqs))
 
-    async def record(self, rows: Sequence[LogRow]) -> list[Refusal]:
-        return await self._writer.write(lambda tx: log.record(tx, rows))
+    async def record(self, rows: Sequence[LogRow], charges: Sequence[Charge] = ()) -> list[Refusal]:
+        if not charges:
+            return await self._writer.write(lambda tx: log.record(tx, rows))
+
+        def both(tx: Transaction) -> list[Refusal]:
+            ledger.charge(tx, charges)
+            return log.record(tx, rows)
+
+        return await self._writer.write(both)
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
         return await self._writer.write(lambda tx: settle.settle(tx, settlements))
@@ -298,6 +310,25 @@ class SqliteStore(Store):
 
     async def back_up(self, file: Path) -> list[bytes]:
         return await self._readers.read(lambda link: backup.back_up(link, file))
+
+    # -- the gateway's --------------------------------------------------------------------------
+
+    async def swap(self, reads: Sequence[str], swaps: Sequence[Swap] = ()) -> Swapped:
+        if not swaps:
+            return await self._readers.read(lambda link: shared.read(link, reads, self._clock))
+        return await self._writer.write(lambda tx: shared.swap(tx, reads, swaps))
+
+    async def charge(self, charges: Sequence[Charge]) -> None:
+        await self._writer.write(lambda tx: ledger.charge(tx, charges))
+
+    async def costs(self, asked: CostFilter) -> list[CostRow]:
+        return await self._readers.read(lambda link: ledger.costs(link, asked))
+
+    async def expire(self, before: datetime, limit: int = 1000, *, dry: bool = False) -> Cleared:
+        at = from_time(before)
+        if dry:
+            return await self._readers.read(lambda link: ledger.count_before(link, at))
+        return await self._writer.write(lambda tx: ledger.expire(tx, at, limit))
 
     # -- requests (Z1) ------------------------------------------------------------------------
 

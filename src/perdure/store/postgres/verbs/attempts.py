@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from perdure.core.charge import Charge
 from perdure.core.record import Entry, RecordType, fold
 from perdure.core.run import RunState
 from perdure.store.outcome import outcome
@@ -20,10 +21,12 @@ from perdure.store.postgres.columns import (
     to_uuid,
 )
 from perdure.store.postgres.link import Database
+from perdure.store.postgres.verbs.ledger import charge
 from perdure.store.rows import Claimed, LogEvent, LogRow, Refusal, Settled, Settlement
 
 _CLAIM = "select * from perdure.claim($1, $2, $3, $4, $5)"
 _RECORD = "select * from perdure.record($1::perdure.entry[])"
+_CHARGED = "select * from perdure.record_charged($1::perdure.entry[], $2::perdure.charge_row[])"
 _SETTLE = "select * from perdure.settle($1::perdure.settlement[], $2::perdure.entry[])"
 
 
@@ -44,15 +47,19 @@ async def claim(
     )
 
 
-async def record(database: Database, rows: Sequence[LogRow]) -> list[Refusal]:
+async def record(
+    database: Database, rows: Sequence[LogRow], charges: Sequence[Charge]
+) -> list[Refusal]:
     """See ``Store.record``."""
     if not rows:
+        await charge(database, charges)
         return []
     given = [(run_id, seq, epoch, *record) for run_id, seq, epoch, record in rows]
-    return [
-        Refusal(str(run_id), seq, lost, next_seq)
-        for run_id, seq, lost, next_seq in await database.rows(_RECORD, given)
-    ]
+    if charges:
+        answer = await database.rows(_CHARGED, given, list(charges))
+    else:
+        answer = await database.rows(_RECORD, given)
+    return [Refusal(str(run_id), seq, lost, next_seq) for run_id, seq, lost, next_seq in answer]
 
 
 async def settle(database: Database, settlements: Sequence[Settlement]) -> list[Settled]:

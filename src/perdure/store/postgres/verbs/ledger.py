@@ -1,0 +1,67 @@
+"""The ledger: what calls cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from perdure.core.charge import Charge
+from perdure.store.costs import SUMS, CostFilter, CostRow
+from perdure.store.postgres.columns import to_uuid
+from perdure.store.postgres.link import Database
+from perdure.store.retention import Cleared
+
+_NO_RUN = UUID(int=0)
+_CHARGE = "select perdure.charge($1::perdure.charge_row[])"
+_TIMES = {
+    "day": "to_char(at at time zone 'UTC', 'YYYY-MM-DD')",
+    "hour": "to_char(at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24')",
+    "run_id": f"coalesce(nullif(run_id, '{_NO_RUN}')::text, '')",
+}
+
+
+async def charge(database: Database, charges: Sequence[Charge]) -> None:
+    """See ``Store.charge``."""
+    if charges:
+        await database.value(_CHARGE, list(charges))
+
+
+async def costs(database: Database, asked: CostFilter) -> list[CostRow]:
+    """See ``Store.costs``."""
+    where: list[str] = ["true"]
+    given: list[Any] = []
+    for sign, bound in ((">=", asked.since), ("<", asked.until)):
+        if bound is not None:
+            given.append(bound)
+            where.append(f"at {sign} ${len(given)}")
+    for column, value in asked.wanted:
+        given.append(_run(value) if column == "run_id" else value)
+        where.append(f"{column} = ${len(given)}")
+        if column == "tenant" and value:
+            where.append("tenant <> ''")  # as its index says
+    given.append(asked.limit)
+    groups = [f"{_TIMES.get(name, name)} as g{i}" for i, name in enumerate(asked.by)]
+    sums = [f"({how})::bigint as {name}" for name, how in SUMS.items()]
+    rows = await database.rows(
+        f"select {', '.join([*groups, *sums])} from perdure.charges where {' and '.join(where)}"
+        + (f" group by {', '.join(f'g{i}' for i in range(len(groups)))}" if groups else "")
+        + f" having count(*) > 0 order by {asked.order} limit ${len(given)}",
+        *given,
+    )
+    width = len(groups)
+    return [CostRow(dict(zip(asked.by, row, strict=False)), *tuple(row)[width:]) for row in rows]
+
+
+def _run(value: str) -> UUID:
+    return to_uuid(value) if value else _NO_RUN
+
+
+async def expire(database: Database, before: datetime, limit: int, dry: bool) -> Cleared:
+    """See ``Store.expire``."""
+    if dry:
+        count = await database.value("select count(*) from perdure.charges where at < $1", before)
+        return Cleared(int(count), False)
+    row = await database.row("select * from perdure.expire($1, $2)", before, limit)
+    return Cleared(row["cleared"], row["remaining"])
