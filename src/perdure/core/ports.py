@@ -11,8 +11,24 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import ContextVar
-from datetime import timedelta
-from typing import Any, Protocol
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, Protocol
+
+from perdure.core.charge import Charge
+
+
+class About(NamedTuple):
+    """Whose effect it is: what limits, budgets, routes and the ledger go by. ``step`` is the name
+    of the step or tool around it; ``deadline`` is the run's, by the store's clock."""
+
+    run_id: str | None = None
+    agent: str = ""
+    tenant: str = ""
+    session: str = ""
+    step: str = ""
+    feature: str = ""
+    priority: int = 0
+    deadline: datetime | None = None
 
 
 class Ticket(Protocol):
@@ -54,6 +70,22 @@ class Ticket(Protocol):
     def warning(self, code: str, message: str) -> None:
         """Append a warning event."""
 
+    def charge(self, charge: Charge) -> None:
+        """Enter what was paid for this effect, or spared. Durable no later than what is reported
+        of the effect afterwards."""
+
+    async def rest(self, until: datetime, detail: str) -> None:
+        """Wait for a time of the store's clock before it is performed; where every branch of the
+        agent waits for long, the attempt parks (C5) and this does not return."""
+
+    @property
+    def noted(self) -> bytes:
+        """What an earlier attempt left by ``again``; b"" where there was none."""
+
+    async def again(self, note: bytes) -> None:
+        """What was handed out of it counts for nothing: end this attempt, so that the next one
+        performs the effect anew (E1) and finds ``note`` (codec bytes) in its ticket."""
+
 
 class Boundary(Protocol):
     """A run, as its boundaries see it. Methods without ``async`` may be called from any thread
@@ -74,8 +106,15 @@ class Boundary(Protocol):
     ) -> Ticket:
         """The same for synchronous code. Raises ``Parked`` when the attempt is closing (C3)."""
 
+    @property
+    def about(self) -> About:
+        """Whose effects the calling code's are."""
+
+    async def carry_out(self, what: Coroutine[Any, Any, Any]) -> Any:
+        """Run ``what`` on the run's own event loop, whichever this is."""
+
     def wait_blocking(self, what: Coroutine[Any, Any, Any]) -> Any:
-        """Run a ticket's coroutine (``ticket.done(...)``) from synchronous code."""
+        """The same from synchronous code, also for a ticket's coroutine (``ticket.done(...)``)."""
 
     def pump(self, body: Callable[[], Awaitable[None]]) -> Awaitable[None]:
         """Run ``body`` as the attempt's own task on the calling loop, from now on whether or not

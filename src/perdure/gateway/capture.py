@@ -11,30 +11,22 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from perdure.core.ports import Boundary, Calls
+from perdure.core.ports import About, Boundary, Calls, Ticket
 from perdure.errors import Diverged, PerdureError
 from perdure.gateway.answer import Answer
-from perdure.gateway.exchange import Exchange, Line, Served
+from perdure.gateway.exchange import Exchange, Served
 from perdure.gateway.formats import Format, Question
+from perdure.gateway.line import Line
 from perdure.gateway.providers import Providers
 from perdure.gateway.refusal import refuse_error
 from perdure.gateway.retries import RetrySettings
+from perdure.gateway.tries import PlainTrip, Tries
+from perdure.gateway.trip import Call, Trip, Trips
 from perdure.gateway.unknown import UnknownHosts
-
-
-class Call(NamedTuple):
-    """A model call of a run, as it leaves the SDK. ``headers`` are case-insensitive."""
-
-    provider: str
-    wire: Format
-    host: str
-    path: str
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class Refused(NamedTuple):
@@ -78,6 +70,7 @@ class Capture:
         self.random = random
         self.sleep = sleep
         self.sleep_blocking = sleep_blocking
+        self.trips: Trips | None = None  # set by a worker, with its limits, budgets and ledger
         self.unmetered: Counter[str] = Counter()
         self.unknown = UnknownHosts()
 
@@ -104,6 +97,12 @@ class Capture:
                 return Refused(refuse_error(route.format, error))
         return None
 
+    def trip(self, call: Call, asked: Question, ticket: Ticket, about: About) -> Trip:
+        """The way of a call that is not recorded yet."""
+        if self.trips is not None:
+            return self.trips.begin(call, asked, ticket, about)
+        return PlainTrip(Tries(self.retries, self.clock, self.random))
+
     async def perform(self, call: Call, line: Line) -> Served:
         """The answer to a model call of a run. Perdure's own refusals are answers too, because
         an SDK tries exceptions again."""
@@ -111,8 +110,11 @@ class Capture:
         try:
             ticket = await line.ask(asked)
             if not ticket.live:
-                return Served(_replay(call, asked, Answer.decode(ticket.value)))
-            return await Exchange(self, call.wire, call.host, asked, ticket, line).serve()
+                answer = _replay(call, asked, Answer.decode(ticket.value))
+                if self.trips is not None:
+                    self.trips.replayed(call, answer, line.about)
+                return Served(answer)
+            return await Exchange(self, call, asked, ticket, line).serve()
         except PerdureError as error:
             return Served(refuse_error(call.wire, error))
 

@@ -11,11 +11,12 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
-from perdure.core.ports import Ticket, current_boundary
+from perdure.core.charge import Charge
+from perdure.core.ports import About, Ticket, current_boundary
 from perdure.errors import ConfigError
 from perdure.gateway.installation import installed, patches
 from perdure.gateway.late import AIOHTTP, BOTOCORE
@@ -37,6 +38,7 @@ class _Ticket:
     live = True
     state = ""
     value = b""
+    noted = b""
 
     def __init__(self) -> None:
         self.ends: list[str] = []
@@ -57,6 +59,15 @@ class _Ticket:
 
     def warning(self, code: str, message: str) -> None:
         pass
+
+    def charge(self, charge: Charge) -> None:
+        pass
+
+    async def rest(self, until: datetime, detail: str) -> None:
+        raise RuntimeError("a probe's call waits for nothing")
+
+    async def again(self, note: bytes) -> None:
+        raise RuntimeError("a probe's call is made once")
 
 
 class _Listener:
@@ -86,6 +97,11 @@ class _Listener:
         except StopIteration as stop:
             return stop.value
         raise RuntimeError("a probe's ticket does not wait")
+
+    about = About()
+
+    async def carry_out(self, what: Coroutine[Any, Any, Any]) -> Any:
+        return await what
 
     def pump(self, body: Callable[[], Awaitable[None]]) -> Awaitable[None]:
         return asyncio.ensure_future(_run(body))

@@ -10,10 +10,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from perdure.core import branch
-from perdure.core.ports import Ticket, current_boundary
+from perdure.core.charge import Charge
+from perdure.core.feature import current_feature
+from perdure.core.ports import About, Ticket, current_boundary
 
 if TYPE_CHECKING:
     from perdure.runtime.attempt import Attempt
@@ -138,6 +141,23 @@ class Place:
         )
         return ticket
 
+    @property
+    def about(self) -> About:
+        lease, around = self.attempt.lease, self.effect
+        return About(
+            self.run_id,
+            self.agent,
+            lease.tenant,
+            lease.session or "",
+            around.name if around is not None else "",
+            current_feature.get() or lease.labels.get("feature", ""),
+            self.attempt.policy.priority,
+            lease.deadline_at,
+        )
+
+    async def carry_out(self, what: Coroutine[Any, Any, Any]) -> Any:
+        return await self.attempt.crossing.carry_out_async(what)
+
     def wait_blocking(self, what: Coroutine[Any, Any, Any]) -> Any:
         return self.attempt.crossing.carry_out(what)
 
@@ -153,13 +173,14 @@ class _ForeignTicket:
     some SDKs)."""
 
     def __init__(self, ticket: Ticket, attempt: Attempt) -> None:
-        self._ticket = ticket
+        self._ticket: Any = ticket
         self._loop = attempt.loop
         self._there = attempt.crossing.carry_out_async
         self.key = ticket.key
         self.live = ticket.live
         self.state = ticket.state
         self.value = ticket.value
+        self.noted = ticket.noted
 
     async def done(self, value: bytes, **more: Any) -> None:
         await self._there(self._ticket.done(value, **more))
@@ -175,3 +196,12 @@ class _ForeignTicket:
 
     def warning(self, code: str, message: str) -> None:
         self._loop.call_soon_threadsafe(self._ticket.warning, code, message)
+
+    def charge(self, charge: Charge) -> None:
+        self._loop.call_soon_threadsafe(self._ticket.charge, charge)
+
+    async def rest(self, until: datetime, detail: str) -> None:
+        await self._there(self._ticket.rest(until, detail, foreign=True))
+
+    async def again(self, note: bytes) -> None:
+        await self._there(self._ticket.again(note))

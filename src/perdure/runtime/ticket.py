@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import blake2b
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from perdure.core import crash
+from perdure.core.charge import Charge
 from perdure.core.matching import Match
 from perdure.core.record import Entry, EntryState, Kind, Record, RecordType
+from perdure.runtime.closing import Ending
 from perdure.store.blobs import MAX_INLINE
+from perdure.store.rows import Wait
 
 if TYPE_CHECKING:
     from perdure.runtime.attempt import Attempt
@@ -28,6 +31,7 @@ class Recorded:
 
     __slots__ = ("key", "state", "value")
     live = False
+    noted = b""
 
     def __init__(self, key: bytes, state: str, value: bytes) -> None:
         self.key = key
@@ -50,6 +54,15 @@ class Recorded:
 
     def warning(self, code: str, message: str) -> None:
         pass
+
+    def charge(self, charge: Charge) -> None:
+        pass
+
+    async def rest(self, until: datetime, detail: str) -> None:
+        raise RuntimeError("a recorded effect does not wait")
+
+    async def again(self, note: bytes) -> None:
+        raise RuntimeError("a recorded effect cannot be begun anew")
 
 
 class Live:
@@ -198,6 +211,24 @@ class Live:
 
     def warning(self, code: str, message: str) -> None:
         self._attempt.pen.warn(code, message, key=self.key)
+
+    def charge(self, charge: Charge) -> None:
+        self._attempt.runtime.recorder.charge(charge)
+
+    async def rest(self, until: datetime, detail: str, *, foreign: bool = False) -> None:
+        wait = Wait("quota", until=until, detail=detail)
+        await self._attempt.waiting.until(self, wait, long=True, foreign=foreign)
+
+    @property
+    def noted(self) -> bytes:
+        return b"" if self.intended is None else self.intended_value
+
+    async def again(self, note: bytes) -> None:
+        try:
+            await self._attempt.pen.commit(self.record(EntryState.INTENT, note))
+        finally:
+            self._attempt.closing.close(Ending.HOP)
+            self.cut()
 
     def _flush_deltas(self) -> None:
         if self._timer is not None:

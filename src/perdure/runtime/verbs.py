@@ -25,6 +25,7 @@ from perdure.runtime.place import Place
 from perdure.runtime.ticket import Live
 from perdure.runtime.waiting import signal_document, signal_payload
 from perdure.store.blobs import MAX_INLINE
+from perdure.store.rows import Wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ async def _sleep(place: Place, foreign: bool, seconds: float) -> None:
     long = (until - attempt.now()) > attempt.policy.warm_sleep
     if long and live.intended is None:
         await live.intent(orjson.dumps({"until": until.isoformat()}))
-    await attempt.waiting.until(live, until, long=long, foreign=foreign)
+    await attempt.waiting.until(live, Wait("sleep", until=until), long=long, foreign=foreign)
     await live.done(b"null")
 
 

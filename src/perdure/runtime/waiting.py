@@ -71,9 +71,9 @@ class Waiting:
                 if isinstance(n, int):
                     self._note_consumed(document.get("name", entry.name), n)
 
-    async def until(self, ticket: Live, when: datetime, *, long: bool, foreign: bool) -> None:
-        """Wait for a time of the store's clock."""
-        await self._hold(ticket, (Wait("sleep", until=when),), long=long, foreign=foreign)
+    async def until(self, ticket: Live, wait: Wait, *, long: bool, foreign: bool) -> None:
+        """Wait for the time of the store's clock that ``wait`` names."""
+        await self._hold(ticket, (wait,), long=long, foreign=foreign)
 
     async def signal(
         self, ticket: Live, *names: str, until: datetime | None, reason: str, foreign: bool

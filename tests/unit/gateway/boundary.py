@@ -7,12 +7,13 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
 
-from perdure.core.ports import current_boundary
+from perdure.core.charge import Charge
+from perdure.core.ports import About, current_boundary
 
 
 class MemoryTicket:
@@ -31,6 +32,9 @@ class MemoryTicket:
         self.request: tuple[bytes, ...] = ()
         self.deltas: list[str] = []
         self.warnings: list[tuple[str, str]] = []
+        self.charges: list[Charge] = []
+        self.rests: list[tuple[datetime, str]] = []
+        self.noted = b""
 
     async def done(
         self, value: bytes, *, request: Sequence[bytes] | None = None, took: timedelta | None = None
@@ -62,6 +66,15 @@ class MemoryTicket:
 
     def warning(self, code: str, message: str) -> None:
         self.warnings.append((code, message))
+
+    def charge(self, charge: Charge) -> None:
+        self.charges.append(charge)
+
+    async def rest(self, until: datetime, detail: str) -> None:
+        self.rests.append((until, detail))
+
+    async def again(self, note: bytes) -> None:
+        self._settle("again", note, None)
 
 
 class Replayed:
@@ -103,6 +116,7 @@ class MemoryRun:
         self.writing = asyncio.Event()  # a record waits for the disk
         self.lost: Exception | None = None
         self.refusal: Exception | None = None
+        self.about = About(self.run_id, self.agent)
         self.reuse = False
         self.closed = threading.Event()
         self.pumps: list[asyncio.Task[None] | threading.Thread] = []
@@ -128,6 +142,9 @@ class MemoryRun:
         self, kind: str, name: str, digest: bytes, *, promise: str = "reads", streamed: bool = False
     ) -> Any:
         return self._ask(kind, name, digest, promise, streamed)
+
+    async def carry_out(self, what: Coroutine[Any, Any, Any]) -> Any:
+        return await what
 
     def wait_blocking(self, what: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run(what)

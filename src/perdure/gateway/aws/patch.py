@@ -23,12 +23,15 @@ from perdure.core.ports import Boundary, current_boundary
 from perdure.gateway.answer import FINAL
 from perdure.gateway.aws.failure import failed
 from perdure.gateway.aws.response import respond
-from perdure.gateway.capture import Call, Capture, Refused
-from perdure.gateway.exchange import Served, drive
+from perdure.gateway.capture import Capture, Refused
+from perdure.gateway.exchange import Served
+from perdure.gateway.line import drive
 from perdure.gateway.outcome import Incoming
+from perdure.gateway.outgoing import Outgoing
 from perdure.gateway.transport.body import SyncChannel
 from perdure.gateway.transport.lines import SyncReach
 from perdure.gateway.transport.passing import passing
+from perdure.gateway.trip import Call
 from perdure.slot import Slot, Slots
 
 
@@ -87,7 +90,8 @@ def _serve(
         return Served(way.answer)
     if way is None or boundary is None:
         return None
-    call = Call(way.provider, way.wire, host, path, _plain(request.headers), _body(request))
+    whole = f"{url.scheme}://{url.netloc}{url.path}"
+    call = Call(way.provider, way.wire, whole, host, path, _plain(request.headers), _body(request))
     line = _Line(capture, boundary, request, send)
     return drive(capture.perform(call, line))
 
@@ -110,7 +114,7 @@ def _body(request: Any) -> bytes:
 
 
 class _Line(SyncReach):
-    """See ``exchange.Line``. ``send`` sends the request once."""
+    """See ``gateway.line.Line``. ``send`` sends the request once."""
 
     def __init__(
         self, capture: Capture, boundary: Boundary, request: Any, send: Callable[[], Any]
@@ -119,8 +123,10 @@ class _Line(SyncReach):
         self._request = request
         self._send = send
 
-    async def send(self) -> Incoming:
-        """See ``exchange.Line``."""
+    async def send(self, outgoing: Outgoing | None) -> Incoming:
+        """See ``gateway.line.Line``. What is sent is signed already: it cannot be changed."""
+        if outgoing is not None:
+            raise RuntimeError("a signed request was to be sent otherwise")
         token = passing.set(True)  # it goes through urllib3, which is looked at as well
         try:
             self._request.reset_stream()
@@ -133,7 +139,7 @@ class _Line(SyncReach):
             passing.reset(token)
 
     def channel(self) -> SyncChannel:
-        """See ``exchange.Line``."""
+        """See ``gateway.line.Line``."""
         return SyncChannel()
 
 

@@ -19,15 +19,17 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from perdure.core.ports import Boundary, current_boundary
-from perdure.gateway.capture import Call, Capture, Refused
+from perdure.gateway.capture import Capture, Refused
 from perdure.gateway.exchange import Served
 from perdure.gateway.outcome import Incoming
+from perdure.gateway.outgoing import Outgoing
 from perdure.gateway.sessions.failure import failed
 from perdure.gateway.sessions.pool import Connectors, sending
 from perdure.gateway.sessions.request import read_body
 from perdure.gateway.sessions.response import Body, respond
 from perdure.gateway.transport.lines import AsyncReach
 from perdure.gateway.transport.passing import passing
+from perdure.gateway.trip import Call
 from perdure.slot import Slot, Slots
 
 
@@ -110,8 +112,9 @@ async def _serve(
         return None
     else:
         body = await read_body(session, data, json, headers)
-        call = Call(way.provider, way.wire, host, url.path, headers, body)
-        again = _again(way_out.send, method, url, options, headers, body)
+        whole = str(url.with_query(None))
+        call = Call(way.provider, way.wire, whole, host, url.path, headers, body)
+        again = _again(session, way_out.send, method, url, options, headers, body)
         line = SessionLine(capture, boundary, again, way_out.hold)
         served = await capture.perform(call, line)
     response = await respond(session, method, url.update_query(options.get("params") or {}),
@@ -120,26 +123,54 @@ async def _serve(
 
 
 def _again(
+    session: aiohttp.ClientSession,
     send: Callable[..., Any],
     method: str,
     url: URL,
     options: dict[str, Any],
     headers: CIMultiDict[str],
     body: bytes,
-) -> Callable[[], Any]:
+) -> Callable[[Outgoing | None], Any]:
     """Sends it once. An answer's status and encoding are the gateway's to look at."""
     ours = {"data": body, "headers": headers, "raise_for_status": False, "auto_decompress": True}
     given = {**options, "json": None, **ours}
 
-    async def again() -> Any:
+    async def again(outgoing: Outgoing | None) -> Any:
         token = sending.set(True)
         try:
-            return await send(method, url, **given)
+            if outgoing is None:
+                return await send(method, url, **given)
+            target, changed = _changed(session, url, given, headers, outgoing)
+            return await send(method, target, **changed)
         finally:
             sending.reset(token)
             given.pop("upload_tracker", None)  # it follows one upload, not several
 
     return again
+
+
+def _changed(
+    session: aiohttp.ClientSession,
+    url: URL,
+    given: dict[str, Any],
+    headers: CIMultiDict[str],
+    outgoing: Outgoing,
+) -> tuple[URL, dict[str, Any]]:
+    """The request as ``outgoing`` wants it. Headers of the session itself can be replaced only."""
+    options = {**given, "headers": CIMultiDict(outgoing.headers_over(headers))}
+    if outgoing.body is not None:
+        options["data"] = outgoing.body
+    if (silence := outgoing.silence) is not None:
+        own = options.get("timeout")
+        limits = own if isinstance(own, aiohttp.ClientTimeout) else session.timeout
+        options["timeout"] = aiohttp.ClientTimeout(
+            total=limits.total,
+            connect=limits.connect,
+            sock_connect=min(limits.sock_connect or silence, silence),
+            sock_read=min(limits.sock_read or silence, silence),
+        )
+    target = URL(outgoing.url).with_query(url.query) if outgoing.url else url
+    return target, options
 
 
 async def _checked(
@@ -159,24 +190,24 @@ async def _checked(
 
 
 class SessionLine(AsyncReach):
-    """See ``exchange.Line``. ``again`` sends the request once."""
+    """See ``gateway.line.Line``. ``again`` sends the request once."""
 
     def __init__(
         self,
         capture: Capture,
         boundary: Boundary,
-        again: Callable[[], Any],
+        again: Callable[[Outgoing | None], Any],
         hold: Callable[[], Callable[[], Any]],
     ) -> None:
         super().__init__(capture, boundary)
         self._again = again
         self._hold = hold
 
-    async def send(self) -> Incoming:
-        """See ``exchange.Line``."""
+    async def send(self, outgoing: Outgoing | None) -> Incoming:
+        """See ``gateway.line.Line``."""
         release = self._hold()
         try:
-            return _Incoming(await self._again(), release)
+            return _Incoming(await self._again(outgoing), release)
         except BaseException as error:
             await release()
             if isinstance(error, Exception) and (failure := failed(error)) is not None:
@@ -184,7 +215,7 @@ class SessionLine(AsyncReach):
             raise
 
     def channel(self) -> Body:
-        """See ``exchange.Line``."""
+        """See ``gateway.line.Line``."""
         return Body(asyncio.get_running_loop())
 
 

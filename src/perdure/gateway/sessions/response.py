@@ -51,8 +51,8 @@ class _Protocol:
 
 
 class Body(StreamReader):
-    """A response's content, and the ``exchange.Channel`` that it is fed through. What came before
-    a failure can be read before the failure is raised, live as on replay."""
+    """A response's content, and the ``gateway.line.Channel`` that it is fed through. What came
+    before a failure can be read before the failure is raised, live as on replay."""
 
     __slots__ = ("_failure",)
 
@@ -62,7 +62,7 @@ class Body(StreamReader):
         self._failure: BaseException | None = None
 
     def put(self, item: bytes | BaseException | None) -> None:
-        """See ``exchange.Channel``."""
+        """See ``gateway.line.Channel``."""
         if self.exception() is not None:
             return  # the consumer went away
         if item is None:

@@ -13,7 +13,7 @@ Item = bytes | BaseException | None
 
 
 class AsyncChannel:
-    """See ``exchange.Channel``. Pump and consumer are on one loop."""
+    """See ``gateway.line.Channel``. Pump and consumer are on one loop."""
 
     def __init__(self) -> None:
         self._items: asyncio.Queue[Item] = asyncio.Queue()
@@ -30,7 +30,7 @@ class AsyncChannel:
 
 
 class SyncChannel:
-    """See ``exchange.Channel``. Pump and consumer are in two threads."""
+    """See ``gateway.line.Channel``. Pump and consumer are in two threads."""
 
     def __init__(self) -> None:
         self._items: queue.SimpleQueue[Item] = queue.SimpleQueue()

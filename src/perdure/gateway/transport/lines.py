@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from perdure.core.ports import Boundary, Ticket
+from perdure.core.ports import About, Boundary, Ticket
 from perdure.core.record import Kind
 from perdure.gateway.capture import Capture
-from perdure.gateway.exchange import drive
 from perdure.gateway.formats import Question
+from perdure.gateway.line import drive
 from perdure.gateway.outcome import Incoming, SendFailed
+from perdure.gateway.outgoing import Outgoing
 from perdure.gateway.transport.body import AsyncChannel, SyncChannel
 from perdure.gateway.transport.library import Library, failed
 
+T = TypeVar("T")
 DRAIN_S = 1.0  # for what a body has after its last event
 
 
 class AsyncReach:
-    """How asynchronous code reaches its run: all of an ``exchange.Line`` but what depends on the
+    """How asynchronous code reaches its run: all of a ``gateway.line.Line`` but what depends on the
     HTTP library."""
 
     def __init__(self, capture: Capture, boundary: Boundary) -> None:
@@ -27,25 +29,35 @@ class AsyncReach:
         self._boundary = boundary
 
     async def ask(self, question: Question) -> Ticket:
-        """See ``exchange.Line``."""
+        """See ``gateway.line.Line``."""
         return await self._boundary.request(
             Kind.MODEL, question.name, question.digest, streamed=question.streamed
         )
 
-    async def wait(self, what: Coroutine[Any, Any, None]) -> None:
-        """See ``exchange.Line``."""
-        await what
+    async def wait(self, what: Coroutine[Any, Any, T]) -> T:
+        """See ``gateway.line.Line``."""
+        return await what
+
+    async def carry_out(self, what: Coroutine[Any, Any, T]) -> T:
+        """See ``gateway.line.Line``."""
+        done: T = await self._boundary.carry_out(what)
+        return done
+
+    @property
+    def about(self) -> About:
+        """See ``gateway.line.Line``."""
+        return self._boundary.about
 
     async def sleep(self, seconds: float) -> None:
-        """See ``exchange.Line``."""
+        """See ``gateway.line.Line``."""
         await self._capture.sleep(seconds)
 
     def pump(self, body: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """See ``exchange.Line``."""
+        """See ``gateway.line.Line``."""
         self._boundary.pump(body)
 
     async def drain(self, incoming: Incoming) -> None:
-        """See ``exchange.Line``."""
+        """See ``gateway.line.Line``."""
         try:
             async with asyncio.timeout(DRAIN_S):
                 while await incoming.read() is not None:
@@ -55,30 +67,30 @@ class AsyncReach:
 
 
 class AsyncLine(AsyncReach):
-    """See ``exchange.Line``. ``send`` sends the request once through the library."""
+    """See ``gateway.line.Line``. ``send`` sends the request once through the library."""
 
     def __init__(
         self,
         library: Library,
         capture: Capture,
         boundary: Boundary,
-        send: Callable[[], Awaitable[Any]],
+        send: Callable[[Outgoing | None], Awaitable[Any]],
     ) -> None:
         super().__init__(capture, boundary)
         self._library = library
         self._send = send
 
-    async def send(self) -> Incoming:
-        """See ``exchange.Line``."""
+    async def send(self, outgoing: Outgoing | None) -> Incoming:
+        """See ``gateway.line.Line``."""
         try:
-            return AsyncIncoming(self._library, await self._send())
+            return AsyncIncoming(self._library, await self._send(outgoing))
         except Exception as error:
             if (failure := failed(self._library, error)) is None:
                 raise
             raise failure from error
 
     def channel(self) -> AsyncChannel:
-        """See ``exchange.Line``."""
+        """See ``gateway.line.Line``."""
         return AsyncChannel()
 
 
@@ -90,25 +102,33 @@ class SyncReach:
         self._boundary = boundary
 
     async def ask(self, question: Question) -> Ticket:
-        """See ``exchange.Line``."""
+        """See ``gateway.line.Line``."""
         return self._boundary.request_blocking(
             Kind.MODEL, question.name, question.digest, streamed=question.streamed
         )
 
-    async def wait(self, what: Coroutine[Any, Any, None]) -> None:
-        """See ``exchange.Line``."""
-        self._boundary.wait_blocking(what)
+    async def wait(self, what: Coroutine[Any, Any, T]) -> T:
+        """See ``gateway.line.Line``."""
+        done: T = self._boundary.wait_blocking(what)
+        return done
+
+    carry_out = wait
+
+    @property
+    def about(self) -> About:
+        """See ``gateway.line.Line``."""
+        return self._boundary.about
 
     async def sleep(self, seconds: float) -> None:
-        """See ``exchange.Line``."""
+        """See ``gateway.line.Line``."""
         self._capture.sleep_blocking(seconds)
 
     def pump(self, body: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """See ``exchange.Line``."""
+        """See ``gateway.line.Line``."""
         self._boundary.pump_blocking(lambda: drive(body()))
 
     async def drain(self, incoming: Incoming) -> None:
-        """See ``exchange.Line``. The client's read timeout bounds it."""
+        """See ``gateway.line.Line``. The client's read timeout bounds it."""
         try:
             while await incoming.read() is not None:
                 pass
@@ -117,26 +137,30 @@ class SyncReach:
 
 
 class SyncLine(SyncReach):
-    """See ``exchange.Line``; never suspends."""
+    """See ``gateway.line.Line``; never suspends."""
 
     def __init__(
-        self, library: Library, capture: Capture, boundary: Boundary, send: Callable[[], Any]
+        self,
+        library: Library,
+        capture: Capture,
+        boundary: Boundary,
+        send: Callable[[Outgoing | None], Any],
     ) -> None:
         super().__init__(capture, boundary)
         self._library = library
         self._send = send
 
-    async def send(self) -> Incoming:
-        """See ``exchange.Line``."""
+    async def send(self, outgoing: Outgoing | None) -> Incoming:
+        """See ``gateway.line.Line``."""
         try:
-            return SyncIncoming(self._library, self._send())
+            return SyncIncoming(self._library, self._send(outgoing))
         except Exception as error:
             if (failure := failed(self._library, error)) is None:
                 raise
             raise failure from error
 
     def channel(self) -> SyncChannel:
-        """See ``exchange.Line``."""
+        """See ``gateway.line.Line``."""
         return SyncChannel()
 
 

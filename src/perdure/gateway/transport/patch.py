@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from perdure.core.ports import Boundary, current_boundary
 from perdure.gateway.answer import Answer
-from perdure.gateway.capture import Call, Capture, Passage, Refused
-from perdure.gateway.exchange import Served, drive
+from perdure.gateway.capture import Capture, Passage, Refused
+from perdure.gateway.exchange import Served
+from perdure.gateway.line import drive
+from perdure.gateway.outgoing import Outgoing
 from perdure.gateway.transport.body import AsyncBody, AsyncChannel, SyncBody, SyncChannel
 from perdure.gateway.transport.library import Library, exception
 from perdure.gateway.transport.lines import AsyncLine, SyncLine
 from perdure.gateway.transport.pools import Pools
+from perdure.gateway.trip import Call
 from perdure.slot import Slot, Slots
 
 # Marks a request that was captured further out, on its way to the provider.
@@ -122,7 +125,9 @@ async def serve_async(
         return _async_response(library, Served(way.answer)) if isinstance(way, Refused) else None
     body = await request.aread()
     call = _call(way, request, body)
-    line = AsyncLine(library, capture, boundary, lambda: send(_marked(library, request, body)))
+    line = AsyncLine(
+        library, capture, boundary, lambda going: send(_marked(library, request, body, going))
+    )
     return _async_response(library, await capture.perform(call, line))
 
 
@@ -141,7 +146,9 @@ def serve_sync(
         return _sync_response(library, Served(way.answer)) if isinstance(way, Refused) else None
     body = request.read()
     call = _call(way, request, body)
-    line = SyncLine(library, capture, boundary, lambda: send(_marked(library, request, body)))
+    line = SyncLine(
+        library, capture, boundary, lambda going: send(_marked(library, request, body, going))
+    )
     return _sync_response(library, drive(capture.perform(call, line)))
 
 
@@ -152,19 +159,34 @@ def _route(capture: Capture, boundary: Boundary | None, request: Any) -> Passage
 
 def _call(way: Passage, request: Any, body: bytes) -> Call:
     url = request.url
-    return Call(way.provider, way.wire, url.host, url.path, request.headers, body)
+    whole = f"{url.scheme}://{url.netloc.decode()}{url.path}"
+    return Call(way.provider, way.wire, whole, url.host, url.path, request.headers, body)
 
 
-def _marked(library: Library, request: Any, body: bytes) -> Any:
+def _marked(library: Library, request: Any, body: bytes, outgoing: Outgoing | None) -> Any:
     """A fresh request for each try. The mark must not be on the SDK's own one: a redirect copies
     its extensions, and would slip through."""
+    url, headers, extensions = request.url, request.headers, {**request.extensions, MARK: True}
+    if outgoing is not None:
+        if outgoing.url:
+            query = request.url.query
+            url = library.module.URL(outgoing.url).copy_with(query=query or None)
+        headers = outgoing.headers_over(request.headers)
+        body = body if outgoing.body is None else outgoing.body
+        if outgoing.silence is not None:
+            extensions["timeout"] = _bounded(extensions.get("timeout") or {}, outgoing.silence)
     return library.module.Request(
-        request.method,
-        request.url,
-        headers=request.headers,
-        content=body,
-        extensions={**request.extensions, MARK: True},
+        request.method, url, headers=headers, content=body, extensions=extensions
     )
+
+
+def _bounded(timeout: Mapping[str, float | None], silence: float) -> dict[str, float | None]:
+    """A request's timeouts (both libraries' names), with none for an answer above ``silence``."""
+    bounded = dict(timeout)
+    for name in ("connect", "read"):
+        given = bounded.get(name)
+        bounded[name] = silence if given is None else min(given, silence)
+    return bounded
 
 
 def _async_response(library: Library, served: Served) -> Any:
