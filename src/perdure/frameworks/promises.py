@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from perdure.core.record import Kind, Promise
 from perdure.errors import BoundaryError, ConfigError
 from perdure.runtime.declared import Declared, declare
+from perdure.runtime.place import Place
 
 
 def declared_tools(
@@ -35,6 +38,37 @@ def _declared(agent: str, tool: str, promise: Any) -> Declared:
             f"Tool {tool!r} of agent {agent!r} cannot promise {promise!r}.",
             hint=f"One of: {known}; or perdure.once(reconcile=...).",
         ) from error
+
+
+def promised(place: Place, tool: str) -> Declared | None:
+    """What the agent's ``tools=`` says of a tool."""
+    said = place.attempt.agent.tools.get(tool)
+    return replace(said, kind=Kind.TOOL, name=tool) if isinstance(said, Declared) else None
+
+
+def asked_about(
+    declared: Declared,
+    *args: Any,
+    kwargs: Mapping[str, Any],
+    outcome: Callable[[Any], Any] = lambda answer: answer,
+) -> Declared:
+    """``declared``, its ``reconcile`` called with what the model asked for, and its answer made an
+    ``outcome``, whatever the function in which the framework wraps the tool's body is called
+    with."""
+    reconcile = declared.reconcile
+    if reconcile is None:
+        return declared
+    if inspect.iscoroutinefunction(reconcile):
+
+        async def ask_async(*_: Any, **__: Any) -> Any:
+            return outcome(await reconcile(*args, **kwargs))
+
+        return replace(declared, reconcile=ask_async)
+
+    def ask(*_: Any, **__: Any) -> Any:
+        return outcome(reconcile(*args, **kwargs))
+
+    return replace(declared, reconcile=ask)
 
 
 def hinted(annotations: Any) -> Promise:

@@ -21,7 +21,8 @@ from langgraph.prebuilt import ToolNode
 from pydantic import BaseModel
 
 from perdure.frameworks.langgraph import discover
-from perdure.frameworks.langgraph.shapes import MAX_DEPTH, plain
+from perdure.frameworks.langgraph.shapes import plain
+from perdure.frameworks.plain import MAX_DEPTH
 
 
 class Colour(Enum):

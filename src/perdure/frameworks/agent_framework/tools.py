@@ -9,9 +9,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, get_type_hints
+from typing import Any
 
 import agent_framework
 from agent_framework import AgentSession, FunctionTool, MiddlewareTermination
@@ -24,6 +24,8 @@ from perdure.errors import BoundaryError
 from perdure.frameworks.agent_framework.mcp import hint
 from perdure.frameworks.agent_framework.values import Outcome, ToolValues
 from perdure.frameworks.plain import plain
+from perdure.frameworks.promises import asked_about, promised
+from perdure.frameworks.results import returned_by
 from perdure.runtime.call import Call, body_of
 from perdure.runtime.closing import Ending
 from perdure.runtime.declared import Declared
@@ -76,7 +78,7 @@ async def perform_tool(
             body,
             (),
             {},
-            ToolValues(tool.name, _returns(tool), parsed=_parses_itself(tool, call)),
+            ToolValues(tool.name, returned_by(_function(tool)), parsed=_parses_itself(tool, call)),
             digest(canonical(content)),
             control=_CONTROL,
             arguments=lambda: content,
@@ -162,33 +164,7 @@ def _parses_itself(tool: FunctionTool, call: Asked) -> bool:
 
 
 async def _declared(place: Place, tool: FunctionTool, content: dict[str, Any]) -> Declared:
-    declared = place.attempt.agent.tools.get(tool.name)
-    if not isinstance(declared, Declared):
+    said = promised(place, tool.name)
+    if said is None:
         return Declared(Kind.TOOL, tool.name, await hint(tool))
-    reconcile = declared.reconcile
-    if reconcile is not None:
-        reconcile = _asking(reconcile, content)
-    return replace(declared, kind=Kind.TOOL, name=tool.name, reconcile=reconcile)
-
-
-def _asking(reconcile: Callable[..., Any], content: dict[str, Any]) -> Callable[..., Any]:
-    """``reconcile`` with what the model asked for; its answer as a result."""
-    if inspect.iscoroutinefunction(reconcile):
-
-        async def ask_async() -> Outcome:
-            return Outcome(await reconcile(**content))
-
-        return ask_async
-
-    def ask() -> Outcome:
-        return Outcome(reconcile(**content))
-
-    return ask
-
-
-def _returns(tool: FunctionTool) -> Any:
-    try:
-        found = get_type_hints(_function(tool)).get("return")
-    except Exception:  # a name that only a type checker can resolve
-        return None
-    return None if found is Any else found
+    return asked_about(said, kwargs=content, outcome=Outcome)

@@ -8,7 +8,6 @@ annotation; ``state``, a result with what the body changed in its session.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import isfinite
 from typing import Any
 
 import orjson
@@ -16,6 +15,7 @@ from agent_framework import AgentSession, Content, FunctionTool
 
 from perdure import codec
 from perdure.errors import CodecError
+from perdure.frameworks.results import is_json, typed
 
 TAG = "$maf"
 
@@ -62,7 +62,7 @@ class ToolValues:
         return Outcome(self._read(doc))
 
     def _write(self, value: Any) -> Any:
-        if is_json(value):
+        if is_json(value, TAG):
             return value
         if self.parsed:
             try:
@@ -71,8 +71,7 @@ class ToolValues:
                 contents = [Content.from_text(str(value))]
             return {TAG: "contents", "v": [content.to_dict() for content in contents]}
         if self.annotation is not None:
-            data = codec.encode(value, self.annotation, what=f"result of {self.name!r}")
-            codec.decode(data, self.annotation)
+            data = typed(value, self.annotation, self.name)
             return {TAG: "typed", "v": orjson.loads(data)}
         raise self._refused(f"{type(value).__qualname__} is not JSON")
 
@@ -92,18 +91,3 @@ class ToolValues:
             hint="Return JSON values, or annotate the tool's function with the pydantic model or "
             "dataclass it returns.",
         )
-
-
-def is_json(value: Any) -> bool:
-    """Whether JSON gives ``value`` back as it is."""
-    if value is None or type(value) in (str, bool):
-        return True
-    if type(value) is int:
-        return -(2**63) <= value < 2**64
-    if type(value) is float:
-        return isfinite(value)
-    if type(value) is list:
-        return all(is_json(item) for item in value)
-    if type(value) is dict:
-        return TAG not in value and all(type(k) is str and is_json(v) for k, v in value.items())
-    return False

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from enum import Enum
 from hashlib import blake2b
-from typing import Any, get_type_hints
+from typing import Any
 
 from google.adk.events.event_actions import EventActions
 from google.adk.tools.agent_tool import AgentTool
@@ -25,7 +25,8 @@ from perdure.core.digest import digest
 from perdure.core.record import Kind
 from perdure.frameworks.google_adk.values import Outcome, ToolValues
 from perdure.frameworks.plain import plain
-from perdure.frameworks.promises import hinted
+from perdure.frameworks.promises import asked_about, hinted, promised
+from perdure.frameworks.results import returned_by
 from perdure.runtime.call import Call, body_of
 from perdure.runtime.declared import Declared
 from perdure.runtime.performing import perform
@@ -162,36 +163,14 @@ def _say_again(context: Any, actions: EventActions, recorded: EventActions) -> N
 
 
 def _declared(place: Place, tool: BaseTool, content: Any) -> Declared:
-    declared = place.attempt.agent.tools.get(tool.name)
-    if not isinstance(declared, Declared):
+    said = promised(place, tool.name)
+    if said is None:
         server = getattr(tool, "raw_mcp_tool", None)
         return Declared(Kind.TOOL, tool.name, hinted(getattr(server, "annotations", None)))
-    reconcile = declared.reconcile
-    if reconcile is not None:
-        reconcile = _asking(reconcile, content)
-    return replace(declared, kind=Kind.TOOL, name=tool.name, reconcile=reconcile)
-
-
-def _asking(reconcile: Callable[..., Any], content: Any) -> Callable[..., Any]:
-    """``reconcile`` with what the model asked for; its answer as a result."""
-    if inspect.iscoroutinefunction(reconcile):
-
-        async def ask_async() -> Outcome:
-            return Outcome(await reconcile(**content))
-
-        return ask_async
-
-    def ask() -> Outcome:
-        return Outcome(reconcile(**content))
-
-    return ask
+    return asked_about(said, kwargs=content, outcome=Outcome)
 
 
 def _returns(tool: BaseTool) -> Any:
     if isinstance(tool, AgentTool) or not isinstance(tool, FunctionTool):
         return None
-    try:
-        found = get_type_hints(tool.func).get("return")
-    except Exception:  # a name that only a type checker can resolve
-        return None
-    return None if found is Any else found
+    return returned_by(tool.func)

@@ -8,7 +8,6 @@ or ``said``, a result with what the body said to ADK beside it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 import orjson
@@ -16,6 +15,7 @@ import orjson
 from perdure import codec
 from perdure.errors import CodecError
 from perdure.frameworks.plain import plain
+from perdure.frameworks.results import is_json, typed
 
 TAG = "$adk"
 
@@ -48,12 +48,11 @@ class ToolValues:
         return Outcome(self._read(doc))
 
     def _write(self, value: Any) -> Any:
-        if _is_json(value):
+        if is_json(value, TAG):
             return value
         if self.annotation is not None:
             try:
-                data = codec.encode(value, self.annotation, what=f"result of {self.name!r}")
-                codec.decode(data, self.annotation)
+                data = typed(value, self.annotation, self.name)
                 return {TAG: "typed", "v": orjson.loads(data)}
             except (CodecError, orjson.JSONDecodeError):
                 pass
@@ -63,18 +62,3 @@ class ToolValues:
         if isinstance(doc, dict) and doc.get(TAG) == "typed":
             return codec.decode(orjson.dumps(doc["v"]), self.annotation)
         return doc
-
-
-def _is_json(value: Any) -> bool:
-    """Whether JSON gives ``value`` back as it is."""
-    if value is None or type(value) in (str, bool):
-        return True
-    if type(value) is int:
-        return -(2**63) <= value < 2**64
-    if type(value) is float:
-        return isfinite(value)
-    if type(value) is list:
-        return all(_is_json(item) for item in value)
-    if type(value) is dict:
-        return TAG not in value and all(type(k) is str and _is_json(v) for k, v in value.items())
-    return False

@@ -16,8 +16,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, cast, get_type_hints
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from langchain_core.tools import BaseTool
@@ -30,7 +29,8 @@ from perdure.core.record import Kind
 from perdure.errors import BoundaryError
 from perdure.frameworks.langgraph.places import Asked, asked
 from perdure.frameworks.langgraph.values import ToolValues
-from perdure.frameworks.promises import hinted
+from perdure.frameworks.promises import asked_about, hinted, promised
+from perdure.frameworks.results import returned_by
 from perdure.runtime.call import Call
 from perdure.runtime.closing import Ending
 from perdure.runtime.declared import Declared
@@ -216,13 +216,13 @@ def _effect(
 def _declared(
     place: Place, tool: BaseTool, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Declared:
-    declared = place.attempt.agent.tools.get(tool.name)
-    if not isinstance(declared, Declared):
+    said = promised(place, tool.name)
+    if said is None:
         return Declared(Kind.TOOL, tool.name, hinted(tool.metadata))
-    reconcile = declared.reconcile
-    if reconcile is not None:
-        reconcile = _with_public_arguments(reconcile, args, _public(tool, kwargs))
-    return replace(declared, kind=Kind.TOOL, name=tool.name, reconcile=reconcile)
+    if said.reconcile is None:
+        return said
+    # It is asked about what the model asked for, not about callbacks and configs.
+    return asked_about(said, *args, kwargs=_public(tool, kwargs))
 
 
 def _public(tool: BaseTool, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -233,23 +233,6 @@ def _public(tool: BaseTool, kwargs: dict[str, Any]) -> dict[str, Any]:
     return public
 
 
-def _with_public_arguments(
-    reconcile: Callable[..., Any], args: tuple[Any, ...], public: dict[str, Any]
-) -> Callable[..., Any]:
-    """``reconcile`` is asked about what the model asked for, not about callbacks and configs."""
-    if inspect.iscoroutinefunction(reconcile):
-
-        async def ask_async(*_: Any, **__: Any) -> Any:
-            return await reconcile(*args, **public)
-
-        return ask_async
-
-    def ask(*_: Any, **__: Any) -> Any:
-        return reconcile(*args, **public)
-
-    return ask
-
-
 def _returns(tool: BaseTool) -> Any:
     functions = _functions(tool)
     if not functions:
@@ -258,18 +241,10 @@ def _returns(tool: BaseTool) -> Any:
     function = functions[0]
     try:
         if function not in _annotations:
-            _annotations[function] = _return_hint(function)
+            _annotations[function] = returned_by(function)
         return _annotations[function]
     except TypeError:  # a callable object that cannot be referred to weakly
-        return _return_hint(function)
-
-
-def _return_hint(function: Callable[..., Any]) -> Any:
-    try:
-        hint = get_type_hints(function).get("return")
-    except Exception:  # a name that only a type checker can resolve
-        return None
-    return None if hint is Any else hint
+        return returned_by(function)
 
 
 _slots = Slots(Slot(BaseTool, "run", _asking), Slot(BaseTool, "arun", _asking_async))

@@ -26,6 +26,7 @@ from langgraph.types import Command, Overwrite, Send
 
 from perdure import codec
 from perdure.errors import CodecError
+from perdure.frameworks.results import typed
 
 TAG = "$lc"
 
@@ -59,8 +60,7 @@ class ToolValues:
             reason = str(unknown)
         if self.annotation is not None:
             try:
-                data = codec.encode(value, self.annotation, what=f"result of {self.name!r}")
-                codec.decode(data, self.annotation)
+                data = typed(value, self.annotation, self.name)
                 return b'{"%b":"typed","v":%b}' % (TAG.encode(), data)
             except CodecError:
                 pass

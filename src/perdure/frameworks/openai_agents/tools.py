@@ -15,10 +15,8 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
-import inspect
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, cast, get_type_hints
+from typing import Any, cast
 
 import orjson
 from agents.exceptions import ModelBehaviorError
@@ -31,7 +29,8 @@ from perdure.core.record import Kind, Promise
 from perdure.errors import NotDone
 from perdure.frameworks.openai_agents.places import calls, within
 from perdure.frameworks.openai_agents.values import ToolValues
-from perdure.frameworks.promises import hinted
+from perdure.frameworks.promises import asked_about, hinted, promised
+from perdure.frameworks.results import returned_by
 from perdure.runtime.call import Call
 from perdure.runtime.declared import Declared
 from perdure.runtime.performing import perform
@@ -179,29 +178,12 @@ async def _to_its_end(place: Place, coroutine: Any) -> Any:
 
 
 def _declared(place: Place, tool: FunctionTool, asked: Any) -> Declared:
-    declared = place.attempt.agent.tools.get(tool.name)
-    if not isinstance(declared, Declared):
+    said = promised(place, tool.name)
+    if said is None:
         return Declared(Kind.TOOL, tool.name, hinted(getattr(tool, "_mcp_annotations", None)))
-    reconcile = declared.reconcile
-    if reconcile is not None:
-        reconcile = _with_arguments(reconcile, asked)
-    return replace(declared, kind=Kind.TOOL, name=tool.name, reconcile=reconcile)
-
-
-def _with_arguments(reconcile: Callable[..., Any], asked: Any) -> Callable[..., Any]:
-    """``reconcile`` is asked about what the model asked for."""
-    args, kwargs = ((), asked) if isinstance(asked, dict) else ((asked,), {})
-    if inspect.iscoroutinefunction(reconcile):
-
-        async def ask_async() -> Any:
-            return await reconcile(*args, **kwargs)
-
-        return ask_async
-
-    def ask() -> Any:
-        return reconcile(*args, **kwargs)
-
-    return ask
+    if isinstance(asked, dict):
+        return asked_about(said, kwargs=asked)
+    return asked_about(said, asked, kwargs={})
 
 
 def _waits_for_approval(context: Any) -> bool:
@@ -231,10 +213,4 @@ def _is_effect_itself(tool: FunctionTool) -> bool:
 
 def _returns(tool: FunctionTool) -> Any:
     function = _function(tool)
-    if function is None:
-        return None
-    try:
-        hint = get_type_hints(function).get("return")
-    except Exception:  # a name that only a type checker can resolve
-        return None
-    return None if hint is Any else hint
+    return None if function is None else returned_by(function)

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from perdure import codec
 from perdure.errors import CodecError
+from perdure.frameworks.results import typed
 
 TAG = "$oa"
 
@@ -46,8 +47,7 @@ class ToolValues:
             pass
         if self.annotation is not None:
             try:
-                data = codec.encode(value, self.annotation, what=f"result of {self.name!r}")
-                codec.decode(data, self.annotation)
+                data = typed(value, self.annotation, self.name)
                 return b'{"%b":"typed","v":%b}' % (TAG.encode(), data)
             except CodecError:
                 pass

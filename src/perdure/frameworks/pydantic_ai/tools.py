@@ -8,12 +8,11 @@ messages it enqueued) is recorded with its result and done again in a replay. ``
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any, cast, get_type_hints
+from typing import Any, cast
 
 from pydantic_ai import Agent
 from pydantic_ai._function_schema import FunctionSchema
@@ -26,10 +25,11 @@ from perdure.core.ports import current_boundary
 from perdure.core.record import Kind, Promise
 from perdure.errors import EffectTimeout
 from perdure.frameworks.plain import plain
-from perdure.frameworks.promises import hinted
+from perdure.frameworks.promises import asked_about, hinted, promised
 from perdure.frameworks.pydantic_ai.bodies import BodyThreads
 from perdure.frameworks.pydantic_ai.places import calling
 from perdure.frameworks.pydantic_ai.values import Outcome, ToolFailed, ToolValues
+from perdure.frameworks.results import returned_by
 from perdure.runtime.call import Call
 from perdure.runtime.declared import Declared
 from perdure.runtime.performing import perform
@@ -195,28 +195,10 @@ def _difference(start: RunUsage, end: RunUsage) -> RunUsage:
 
 
 def _declared(place: Place, name: str, content: dict[str, Any], hint: Promise) -> Declared:
-    declared = place.attempt.agent.tools.get(name)
-    if not isinstance(declared, Declared):
+    said = promised(place, name)
+    if said is None:
         return Declared(Kind.TOOL, name, hint)
-    reconcile = declared.reconcile
-    if reconcile is not None:
-        reconcile = _asking(reconcile, content)
-    return replace(declared, kind=Kind.TOOL, name=name, reconcile=reconcile)
-
-
-def _asking(reconcile: Callable[..., Any], content: dict[str, Any]) -> Callable[..., Any]:
-    """``reconcile`` with what the model asked for; its answer as an outcome."""
-    if inspect.iscoroutinefunction(reconcile):
-
-        async def ask_async() -> Outcome:
-            return Outcome(await reconcile(**content))
-
-        return ask_async
-
-    def ask() -> Outcome:
-        return Outcome(reconcile(**content))
-
-    return ask
+    return asked_about(said, kwargs=content, outcome=Outcome)
 
 
 def _function_of(tool: Any) -> FunctionSchema | None:
@@ -228,10 +210,4 @@ def _function_of(tool: Any) -> FunctionSchema | None:
 
 
 def _returns(schema: FunctionSchema | None) -> Any:
-    if schema is None:
-        return None
-    try:
-        found = get_type_hints(schema.function).get("return")
-    except Exception:  # a name that only a type checker can resolve, or a partial
-        return None
-    return None if found is Any else found
+    return None if schema is None else returned_by(schema.function)

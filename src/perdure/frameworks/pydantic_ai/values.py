@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import cache
-from math import isfinite
 from typing import Any, get_origin
 
 import orjson
@@ -22,6 +21,7 @@ from pydantic_ai.usage import RunUsage
 
 from perdure import codec
 from perdure.errors import CodecError
+from perdure.frameworks.results import is_json, typed
 
 try:
     from pydantic_ai.exceptions import ToolFailed as ToolFailed
@@ -91,20 +91,19 @@ class ToolValues:
         )
 
     def _write(self, value: Any) -> Any:
-        if is_json(value):
+        if is_json(value, TAG):
             return value
         if isinstance(value, ToolReturn):
             return {TAG: "return", "v": self._dump(value)}
         if self.annotation is not None and get_origin(self.annotation) is not ToolReturn:
             try:
-                data = codec.encode(value, self.annotation, what=f"result of {self.name!r}")
-                codec.decode(data, self.annotation)
+                data = typed(value, self.annotation, self.name)
                 return {TAG: "typed", "v": orjson.Fragment(data)}
             except CodecError:
                 pass
         doc = self._dump(ToolReturn(return_value=value))["return_value"]
         # What has no file in it is the JSON that the model would see.
-        return doc if is_json(doc) and _content(doc) == doc else {TAG: "content", "v": doc}
+        return doc if is_json(doc, TAG) and _content(doc) == doc else {TAG: "content", "v": doc}
 
     def _dump(self, value: ToolReturn) -> Any:
         try:
@@ -129,21 +128,6 @@ class ToolValues:
             f"The result of the tool {self.name!r} cannot be written down: {reason}",
             hint="Return JSON values, a ToolReturn, or what the function's return annotation says.",
         )
-
-
-def is_json(value: Any) -> bool:
-    """Whether JSON gives ``value`` back as it is."""
-    if value is None or type(value) in (str, bool):
-        return True
-    if type(value) is int:
-        return -(2**63) <= value < 2**64
-    if type(value) is float:
-        return isfinite(value)
-    if type(value) is list:
-        return all(is_json(item) for item in value)
-    if type(value) is dict:
-        return TAG not in value and all(type(k) is str and is_json(v) for k, v in value.items())
-    return False
 
 
 @cache
