@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from perdure.cli.waterfall.branches import is_beside, short
+from uuid import UUID
+
+import pytest
+
+from perdure.cli.branches import is_beside, short
 
 
 def test_rounds_and_ids_say_nothing_to_people() -> None:
@@ -18,6 +22,22 @@ def test_calls_that_only_their_ids_tell_apart_are_numbered() -> None:
     a, b = "/pyd_ai_4f8e9386dc198c60334d", "/019f0000-4040-7314-b2de-91c863d284ba"
     assert short([a, b]) == {a: "0", b: "1"}
     assert short([a]) == {a: ""}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["call_AbCdEfGhIjKlMnOpQrStUvWx", "toolu_01A09q90qw90lq917835lq9", "adk-" + str(UUID(int=7)),
+     "pyd_ai_0f8fad5bd9cb469fa16570867728950e", str(UUID(int=7))],
+)  # fmt: skip
+def test_ids_of_calls(name: str) -> None:
+    assert short([f"step#1/{name}"]) == {f"step#1/{name}": ""}
+
+
+@pytest.mark.parametrize(
+    "name", ["research_topic_number_2", "summarise", "ResearchOneTopic.2", "0"]
+)
+def test_names_that_are_no_ids(name: str) -> None:
+    assert short([f"graph#1/{name}"]) == {f"graph#1/{name}": name}
 
 
 def test_a_long_name_is_no_id() -> None:

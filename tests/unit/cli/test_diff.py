@@ -66,6 +66,17 @@ def test_runs_that_did_the_same_are_alike() -> None:
     assert (found.same, found.alike, found.first) == (True, 2, None)
 
 
+def test_ids_that_providers_make_anew_are_no_difference() -> None:
+    a, b = Story(), Story()
+    for story, ids in ((a, "4f8e9386dc198c60334d59e8 83502775b2f1ba99cfe10ab0"),
+                       (b, "b8fcbbfb2478161ca1689eb6 bb1001a39b938954a7bb74d4")):  # fmt: skip
+        look, book = (f"step#1/call_{one}" for one in ids.split())
+        calls = [("look", look), ("book", book)]
+        for name, branch in calls if story is a else reversed(calls):
+            story.effect(name, 1, asked={"n": 1}, branch=branch)
+    assert part(a, b).same
+
+
 def test_the_first_request_that_differs_is_shown_with_its_arguments() -> None:
     a = Story().effect("look", 1, asked={"n": 1}).effect("book", 2, asked={"seat": "4A"})
     b = Story().effect("look", 1, asked={"n": 1}).effect("book", 9, asked={"seat": "4B"})

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from perdure.cli.branches import anonymous
 from perdure.cli.offline.document import Export
 from perdure.codec import BLOB, RAW
 from perdure.core.branch import stable
@@ -101,13 +102,14 @@ def sides(export: Export) -> list[Side]:
 
 
 def lanes(found: Iterable[Side]) -> dict[str, list[list[Side]]]:
-    """Effects by branch; branches that are told apart only by arrival are under one name."""
+    """Effects by branch; branches that are told apart only by arrival, or by ids that providers
+    make anew, are under one name."""
     by_branch: dict[str, list[Side]] = {}
     for side in found:
         by_branch.setdefault(side.branch, []).append(side)
     groups: dict[str, list[list[Side]]] = {}
     for branch, lane in by_branch.items():
-        groups.setdefault(stable(branch), []).append(lane)
+        groups.setdefault(anonymous(stable(branch)), []).append(lane)
     return groups
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from rich.text import Text
 
+from perdure.cli.branches import short
 from perdure.cli.offline.comparison import ANSWER, EFFECT, REQUEST, Comparison, Difference, diff
 from perdure.cli.offline.sides import Side, value
 from perdure.cli.terminal.output import stdout
@@ -43,7 +44,8 @@ def _first(first: Difference, alike: int) -> None:
     side = first.a or first.b
     assert side is not None
     inside = "".join(f" inside {name}" for name in reversed(first.path))
-    branch = f" in branch {side.branch.removeprefix('/')}" if side.branch else ""
+    name = short([side.branch])[side.branch]
+    branch = f" in branch {name}" if name else ""
     _say(
         f"After {counted(alike, 'effect that is', 'effects that are')} alike they part"
         f"{branch}{inside}:",

@@ -8,10 +8,10 @@ from operator import itemgetter
 
 from rich.text import Text
 
+from perdure.cli.branches import MARK, short
 from perdure.cli.terminal.states import MARKS
 from perdure.cli.terminal.times import short_seconds
 from perdure.cli.waterfall.axis import Axis
-from perdure.cli.waterfall.branches import MARK, short
 from perdure.cli.waterfall.timeline import CUT, UNDER_WAY, WAITING, Effect, Timeline, tree
 
 EFFECT, BRANCH = "EFFECT", "BRANCH"

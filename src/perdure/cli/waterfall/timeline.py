@@ -14,8 +14,8 @@ from typing import Any
 
 import orjson
 
+from perdure.cli.branches import is_beside
 from perdure.cli.terminal.states import SILENT
-from perdure.cli.waterfall.branches import is_beside
 from perdure.codec import BLOB, RAW
 from perdure.core.record import EntryState, Kind, RecordType
 from perdure.core.run import RunState

@@ -10,7 +10,11 @@ from collections.abc import Iterable
 MARK = "⑂"
 BESIDE = "events"  # where adapters write what they tell: no place of the agent's own
 _ROUND = re.compile(r".*#\d+")  # graph#3
-_ID = re.compile(r"(?=[^.]*\d)[A-Za-z0-9]*[_-]?[A-Za-z0-9_-]{16,}")  # toolu_4f8e…, a UUID
+# A call's id: a UUID, or a long word of letters and digits, each behind some prefix.
+_ID = re.compile(
+    r"(?:[A-Za-z]+[_-])*(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+    r"|(?=[A-Za-z]*\d)[A-Za-z0-9]{12,}|(?<=call_)\w{12,}|(?<=toolu_)\w{12,})"
+)
 
 
 def is_beside(branch: str) -> bool:
@@ -23,7 +27,7 @@ def short(branches: Iterable[str]) -> dict[str, str]:
     in the order given. Empty for the root, and where nothing is left to say."""
     calls: dict[str, list[str]] = {}  # without ids -> with them
     for branch in dict.fromkeys(branches):
-        calls.setdefault(_anonymous(branch), []).append(branch)
+        calls.setdefault(anonymous(branch), []).append(branch)
     found = {}
     for alike in calls.values():
         for n, branch in enumerate(alike):
@@ -39,5 +43,6 @@ def _parts(branch: str) -> list[str]:
     return [part for part in branch.split("/") if part]
 
 
-def _anonymous(branch: str) -> str:
+def anonymous(branch: str) -> str:
+    """Without the ids of calls, which are others in every run."""
     return "/".join("" if _ID.fullmatch(part) else part for part in branch.split("/"))
