@@ -48,6 +48,8 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """What the client gets. ``delay``: seconds after the headers (stream) or before them (whole).
+    ``produced``: output tokens that there are when each part goes out; ``rate``: how many of them
+    come to be in a second (0: at once).
 
     ``outcome`` is what the ledger says when it was carried out. With the endings ``drop`` and
     ``hang`` and no parts not even headers are sent; a ``hang`` of ``linger`` > 0 seconds ends.
@@ -63,19 +65,22 @@ class Delivery:
     linger: float = 0.0
     outcome: Status = "answered"
     length: int | None = None
+    produced: tuple[int, ...] = ()
+    rate: float = 0.0
 
 
 def resolve(call: Call, reply: Reply, created: int) -> Answer:
     """Counts tokens, serializes arguments, decides the finish. Raises BrainError."""
-    if reply.chunk < 1 or reply.delay < 0 or reply.pace < 0:
-        raise BrainError("A reply's chunk must be at least 1; delay and pace not negative.")
+    if reply.chunk < 1 or min(reply.delay, reply.pace, reply.rate) < 0:
+        raise BrainError("A reply's chunk must be at least 1; delay, pace and rate not negative.")
     asked = tuple(
         Asked(use.name, use.args, orjson.dumps(use.args).decode()) for use in reply.uses()
     )
     usage = reply.usage
     if usage is None:
         said = reply.text + "".join(use.name + use.json for use in asked)
-        usage = Usage(call.input_tokens, max(1, count_tokens(said)))
+        spoken = max(1, count_tokens(said))
+        usage = Usage(call.input_tokens, spoken, call.cache_read, call.cache_write)
     finish = reply.finish or ("tool" if asked else "stop")
     return Answer(call, reply.text, asked, usage, finish, reply.chunk, created)
 

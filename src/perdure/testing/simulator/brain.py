@@ -54,7 +54,8 @@ class Reply:
     ``tools`` takes ``ToolUse`` or ``(name, args)`` pairs. Without ``usage`` tokens are counted
     (see ``tokens``); without ``finish`` it is "tool" when tools are asked for, else "stop".
     ``delay``: seconds before the first token. ``pace``: seconds between streamed chunks.
-    ``chunk``: characters in a streamed chunk. ``headers`` are added to the response.
+    ``chunk``: characters in a streamed chunk. ``headers`` are added to the response. ``rate``:
+    output tokens produced in a second, whole or streamed; 0: all at once.
     """
 
     text: str = ""
@@ -65,6 +66,7 @@ class Reply:
     pace: float = 0.0
     chunk: int = 20
     headers: Mapping[str, str] = field(default_factory=dict)
+    rate: float = 0.0
 
     def uses(self) -> list[ToolUse]:
         """``tools`` with the pairs made into ``ToolUse``."""

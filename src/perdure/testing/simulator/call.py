@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 Role = Literal["system", "user", "assistant", "tool"]
+_CEILINGS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,8 @@ class Call:
     ``n`` counts all calls since start or reset (from 1); ``occurrence`` counts those with the
     same ``digest`` (from 1). ``body`` is the request as it came (with ``model`` and
     ``stream`` from the path where Google's API has them); ``headers`` have lower-case names.
+    ``target`` and ``key``: which of the simulator's targets was called, and with which API key.
+    ``cache_read`` and ``cache_write``: tokens of the input, where a prompt cache is simulated.
     """
 
     n: int
@@ -105,11 +108,22 @@ class Call:
     input_tokens: int
     body: Mapping[str, Any]
     headers: Mapping[str, str]
+    target: str = ""
+    key: str = ""
+    cache_read: int = 0
+    cache_write: int = 0
 
     @property
     def turn(self) -> int:
         """How many assistant messages the conversation holds: 0 for a fresh one."""
         return sum(message.role == "assistant" for message in self.messages)
+
+    @property
+    def ceiling(self) -> int | None:
+        """The most output tokens the request allows, if it says so."""
+        google = self.body.get("generationConfig") or self.body.get("generation_config") or {}
+        limits = (*(self.body.get(name) for name in _CEILINGS), google.get("maxOutputTokens"))
+        return next((limit for limit in limits if isinstance(limit, int)), None)
 
     @property
     def prompt(self) -> str:

@@ -6,14 +6,15 @@ is data: Python objects, a JSON file or the body of ``POST /_sim/faults`` say th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from perdure.errors import InvalidInput
+from perdure.testing.simulator.tokens import label_of
 
 __all__ = ["KINDS", "Fault", "FaultPlan", "Match"]
 
@@ -33,6 +34,7 @@ class Match:
 
     ``nth``: the number of the call, or numbers, counted over all calls since start or reset,
     from 1. ``every``: each k-th call. ``format``: anthropic, chat, responses or google.
+    ``target``: which of the simulator's targets; ``key``: the API key.
     """
 
     nth: int | tuple[int, ...] | None = None
@@ -42,14 +44,17 @@ class Match:
     path: str | None = None
     digest: str | None = None
     stream: bool | None = None
+    target: str | None = None
+    key: str | None = None
 
     def __post_init__(self) -> None:
         if self.every is not None and self.every < 1:
             raise InvalidInput(f"`every` must be at least 1, not {self.every}.")
 
     def fits(
-        self, *, n: int, model: str, format: str, path: str, digest: str, stream: bool
-    ) -> bool:
+        self, *, n: int, model: str, format: str, path: str, digest: str, stream: bool,
+        target: str = "", key: str = "",
+    ) -> bool:  # fmt: skip
         """Whether a call with these facts is meant."""
         if self.nth is not None and (
             n not in self.nth if isinstance(self.nth, tuple) else n != self.nth
@@ -62,6 +67,8 @@ class Match:
             and (self.path is None or path == self.path)
             and (self.digest is None or digest == self.digest)
             and (self.stream is None or stream == self.stream)
+            and (self.target is None or target == self.target)
+            and (self.key is None or key == label_of(self.key))
         )
 
     @classmethod
@@ -133,18 +140,35 @@ class FaultPlan:
         self._struck = [0] * len(self._rules)
 
     def strike(
-        self, *, n: int, model: str, format: str, path: str, digest: str, stream: bool
-    ) -> Fault | None:
+        self, *, n: int, model: str, format: str, path: str, digest: str, stream: bool,
+        target: str = "", key: str = "",
+    ) -> Fault | None:  # fmt: skip
         """The rule that strikes this call, counted as used; None when it goes well."""
         for at, rule in enumerate(self._rules):
             if rule.times is not None and self._struck[at] >= rule.times:
                 continue
             if rule.match.fits(
-                n=n, model=model, format=format, path=path, digest=digest, stream=stream
-            ):
+                n=n, model=model, format=format, path=path, digest=digest, stream=stream,
+                target=target, key=key,
+            ):  # fmt: skip
                 self._struck[at] += 1
                 return rule
         return None
+
+    def replaced(self, rules: Iterable[Fault], *, target: str) -> FaultPlan:
+        """A plan whose rules for this target are these, before all others, which keep their
+        counts."""
+        kept = [at for at, rule in enumerate(self._rules) if rule.match.target != target]
+        mine = [
+            replace(rule, match=replace(rule.match, target=target))
+            for rule in _expect_faults(rules)
+        ]
+        plan = FaultPlan([*mine, *(self._rules[at] for at in kept)])
+        plan._struck = [0] * len(mine) + [self._struck[at] for at in kept]
+        return plan
+
+    def __iter__(self) -> Iterator[Fault]:
+        return iter(self._rules)
 
     def to_list(self) -> list[dict[str, Any]]:
         """The rules as JSON, each with ``struck``."""

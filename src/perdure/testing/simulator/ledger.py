@@ -23,7 +23,9 @@ class Row:
 
     answered: the whole response was handed to the socket. refused: an error response was.
     broken: the simulator cut the connection or spoilt the stream. aborted: the client went away
-    (or the simulator stopped) before the answer was complete.
+    (or the simulator stopped) before the answer was complete. ``input_tokens`` and
+    ``output_tokens`` are the answer's usage; ``billed_input`` and ``billed_output`` what the
+    provider bills (see ``quota.books``). ``limited``: the limit that refused the call.
     """
 
     n: int
@@ -40,6 +42,13 @@ class Row:
     fault: str | None = None
     input_tokens: int = 0
     output_tokens: int = 0
+    target: str = ""
+    key: str = ""
+    cache_read: int = 0
+    cache_write: int = 0
+    billed_input: int = 0
+    billed_output: int = 0
+    limited: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -105,8 +114,9 @@ class Ledger:
         self._first = object()  # marks this generation: see close
 
     def open(
-        self, *, format: str, path: str, model: str, digest: str, streamed: bool, now: float
-    ) -> tuple[Row, object]:
+        self, *, format: str, path: str, model: str, digest: str, streamed: bool, now: float,
+        target: str = "", key: str = "",
+    ) -> tuple[Row, object]:  # fmt: skip
         """Counts a call in; returns its row and the token that ``close`` wants back."""
         self.started += 1
         count = self.digests.get(digest)
@@ -116,7 +126,10 @@ class Ledger:
                 self.repeated.pop(forgotten, None)
             count = self.digests[digest] = DigestCount()
         count.started += 1
-        row = Row(self.started, format, path, model, digest, count.started, streamed, now)
+        row = Row(
+            self.started, format, path, model, digest, count.started, streamed, now, target=target,
+            key=key,
+        )  # fmt: skip
         self.rows.append(row)
         return row, self._first
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import cast
 
 import orjson
@@ -12,9 +14,10 @@ from perdure.testing.simulator.answer import Answer, Delivery, Ending
 from perdure.testing.simulator.brain import Reply
 from perdure.testing.simulator.faults import Fault
 from perdure.testing.simulator.ledger import Row
+from perdure.testing.simulator.quota.turnstile import Limited
 from perdure.testing.simulator.wire import Wire, WireError
 
-__all__ = ["refuse", "render", "spoil", "strike"]
+__all__ = ["limit", "refuse", "render", "spoil", "strike"]
 
 
 def render(wire: Wire, row: Row, answer: Answer, reply: Reply) -> Delivery:
@@ -29,7 +32,22 @@ def render(wire: Wire, row: Row, answer: Answer, reply: Reply) -> Delivery:
         parts = (orjson.dumps(wire.whole(answer)),)
         headers["content-type"] = "application/json"
     length = None if row.streamed else len(parts[0])
-    return Delivery(200, headers, parts, row.streamed, reply.delay, reply.pace, length=length)
+    return Delivery(
+        200, headers, parts, row.streamed, reply.delay, reply.pace, length=length, rate=reply.rate,
+        produced=_produced(parts, answer.usage.output),
+    )  # fmt: skip
+
+
+def _produced(parts: Sequence[bytes], output: int) -> tuple[int, ...]:
+    """How many of ``output`` tokens there are when each part goes out. Where they are those of
+    ``count_tokens``, an event's are those of the words so far; else in proportion, rounded up."""
+    said = list(accumulate(getattr(part, "said", 0) for part in parts))
+    whole = said[-1]
+    if whole == 0:
+        return (0,) * (len(parts) - 1) + (output,)
+    if output == (whole + 3) // 4:
+        return tuple((size + 3) // 4 for size in said)
+    return tuple(-(-output * size // whole) for size in said)
 
 
 def strike(wire: Wire, row: Row, fault: Fault, now: float) -> Delivery | None:
@@ -52,14 +70,28 @@ def spoil(wire: Wire, row: Row, fault: Fault, good: Delivery, now: float) -> Del
             return _fail(wire, row, fault, wire.overloaded, now)
         # A whole answer has no events: half of its bytes stand for some of them.
         parts: tuple[bytes, ...] = (good.parts[0][: len(good.parts[0]) // 2],)
+        produced = good.produced
     else:
         sent = min(max(1, fault.after_chunks), len(good.parts) - 1)
-        parts = good.parts[:sent]
+        parts, produced = good.parts[:sent], good.produced[:sent]
         if fault.kind == "error":
             spoilt = wire.error_event(fault, sent)
-            return replace(good, parts=(*parts, spoilt), outcome="broken")
+            parts, produced = (*parts, spoilt), (*produced, produced[-1])
+            return replace(good, parts=parts, produced=produced, outcome="broken")
     ending = cast("Ending", fault.kind)
-    return replace(good, parts=parts, ending=ending, linger=fault.delay, outcome="broken")
+    return replace(
+        good, parts=parts, produced=produced, ending=ending, linger=fault.delay, outcome="broken"
+    )
+
+
+def limit(wire: Wire, row: Row, limited: Limited) -> Delivery:
+    """The refusal of a call that a limit has no room for."""
+    headers = {}
+    if limited.wait < math.inf:
+        headers["retry-after"] = str(math.ceil(limited.wait))
+        if row.format in ("chat", "responses"):
+            headers["retry-after-ms"] = str(math.ceil(limited.wait * 1000))
+    return refuse(wire, row, wire.limited(limited, row.model), headers)
 
 
 def _fail(wire: Wire, row: Row, fault: Fault, status: int, now: float) -> Delivery:

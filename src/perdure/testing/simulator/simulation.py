@@ -27,8 +27,13 @@ from perdure.testing.simulator.call import Call, Message
 from perdure.testing.simulator.faults import Fault, FaultPlan, Match
 from perdure.testing.simulator.gate import Gate, Hold
 from perdure.testing.simulator.ledger import Counts, DigestCount, Ledger, Row, Status
-from perdure.testing.simulator.outcome import refuse, render, spoil, strike
-from perdure.testing.simulator.tokens import canonical, count_tokens, digest_of
+from perdure.testing.simulator.outcome import limit, refuse, render, spoil, strike
+from perdure.testing.simulator.quota.books import Accounting
+from perdure.testing.simulator.quota.desk import Desk, Visit
+from perdure.testing.simulator.quota.limit import Quota
+from perdure.testing.simulator.quota.prompt_cache import PromptCache
+from perdure.testing.simulator.quota.turnstile import Caller
+from perdure.testing.simulator.tokens import canonical, count_tokens, digest_of, label_of
 from perdure.testing.simulator.wire import Wire, WireError
 
 __all__ = ["DEFAULT_ROWS", "Exchange", "Simulation"]
@@ -46,6 +51,7 @@ class Exchange:
     wire: Wire
     row: Row
     token: object
+    visit: Visit
     fault: Fault | None = None
     call: Call | None = None
     refusal: WireError | None = None
@@ -59,8 +65,8 @@ class _Waiter:
 
 
 class Simulation:
-    """Brain, fault plan, ledger and gate behind one lock. ``clock`` gives seconds since the
-    epoch; ``rows`` bounds the ledger."""
+    """Brain, fault plan, ledger, desk (limits, books) and gate behind one lock. ``clock`` gives
+    seconds since the epoch; ``rows`` bounds the ledger."""
 
     def __init__(
         self,
@@ -69,19 +75,24 @@ class Simulation:
         *,
         rows: int = DEFAULT_ROWS,
         clock: Callable[[], float] = time.time,
+        limits: Iterable[Quota] = (),
+        cache: PromptCache | None = None,
     ) -> None:
         self._brain = brain
         self._clock = clock
         self._lock = threading.Lock()
         self._faults = FaultPlan(faults)
         self._ledger = Ledger(rows)
+        self._desk = Desk(limits, cache, now=clock())
         self._gate = Gate()
         self._waiters: list[_Waiter] = []
         self._stored: OrderedDict[str, tuple[tuple[Message, ...], int]] = OrderedDict()
 
     # -- a call's way through ---------------------------------------------------------------
 
-    def open(self, wire: Wire, path: str, headers: Mapping[str, str], raw: bytes) -> Exchange:
+    def open(
+        self, wire: Wire, path: str, headers: Mapping[str, str], raw: bytes, target: str = ""
+    ) -> Exchange:
         """Counts a request in and decides its fault. A malformed one becomes a refusal."""
         body: dict[str, Any] = {}
         refusal: WireError | None = None
@@ -98,16 +109,19 @@ class Simulation:
         digest = digest_of(wire.format, body, shaped)
         streamed = body.get("stream") is True
         model = body["model"] if isinstance(body.get("model"), str) else ""
+        key = _key_of(headers)
         with self._lock:
+            now = self._clock()
             row, token = self._ledger.open(
                 format=wire.format, path=path, model=model, digest=digest, streamed=streamed,
-                now=self._clock(),
+                now=now, target=target, key=key,
             )  # fmt: skip
+            visit = self._desk.arrive(Caller(target, key, model, wire.format), row, now)
             fault = self._faults.strike(**_facts(row))
             waiters = self._due()
             earlier = self._stored.get(str(body.get("previous_response_id")))
         self._tell(waiters)
-        exchange = Exchange(wire, row, token, fault, refusal=refusal, headers=headers)
+        exchange = Exchange(wire, row, token, visit, fault, refusal=refusal, headers=headers)
         if fault is not None:
             row.fault = fault.kind
         if refusal is None:
@@ -140,7 +154,8 @@ class Simulation:
             n=row.n, format=row.format, path=row.path, model=row.model,
             messages=question.messages, tools=question.tools, system=question.system,
             stream=row.streamed, digest=row.digest, occurrence=row.occurrence,
-            input_tokens=row.input_tokens, body=body, headers=exchange.headers,
+            input_tokens=row.input_tokens, body=body, headers=exchange.headers, target=row.target,
+            key=row.key,
         )  # fmt: skip
 
     def respond(self, exchange: Exchange) -> Delivery | Awaitable[Delivery]:
@@ -150,13 +165,20 @@ class Simulation:
         if fault is not None:
             early = strike(exchange.wire, exchange.row, fault, self._clock())
             if early is not None:
-                return early
-        if refusal is not None or exchange.call is None:
-            return refuse(
-                exchange.wire, exchange.row, refusal or WireError(400, "The request is malformed.")
-            )
+                return self._failed(exchange, early)
+        call = exchange.call
+        if refusal is not None or call is None:
+            error = refusal or WireError(400, "The request is malformed.")
+            return self._failed(exchange, refuse(exchange.wire, exchange.row, error))
+        with self._lock:
+            limited = self._desk.admit(exchange.visit, call.body, call.ceiling, self._clock())
+        if limited is not None:
+            return self._told(exchange, limit(exchange.wire, exchange.row, limited))
+        if exchange.row.cache_read or exchange.row.cache_write:
+            read, written = exchange.row.cache_read, exchange.row.cache_write
+            exchange.call = call = replace(call, cache_read=read, cache_write=written)
         try:
-            thought = self._brain(exchange.call)
+            thought = self._brain(call)
         except Exception as error:
             return self._stumble(exchange, error)
         if inspect.isawaitable(thought):
@@ -182,7 +204,7 @@ class Simulation:
                         f"A brain can return a status, drop or hang, not {outcome.kind!r}."
                     )
                 row.fault = outcome.kind
-                return early
+                return self._failed(exchange, early)
             if not isinstance(outcome, Reply) or call is None:
                 raise BrainError(f"The brain returned {type(outcome).__name__}, not a Reply.")
             answer = resolve(call, outcome, int(now))
@@ -194,8 +216,40 @@ class Simulation:
         kept = wire.remember(answer)
         if kept is not None:
             self._remember(*kept, tokens=row.input_tokens + answer.usage.output)
-        row.input_tokens, row.output_tokens = answer.usage.input, answer.usage.output
-        return delivery
+        usage = answer.usage
+        row.input_tokens, row.output_tokens = usage.input, usage.output
+        row.cache_read, row.cache_write = usage.cache_read, usage.cache_write
+        if delivery.outcome == "refused":
+            return self._failed(exchange, delivery)
+        with self._lock:
+            self._desk.correct(exchange.visit, now)
+        return self._told(exchange, delivery)
+
+    def _failed(self, exchange: Exchange, delivery: Delivery) -> Delivery:
+        """A call without an answer, which may count all the same."""
+        with self._lock:
+            self._desk.fail(exchange.visit, self._clock())
+        return self._told(exchange, delivery)
+
+    def _told(self, exchange: Exchange, delivery: Delivery) -> Delivery:
+        """The delivery with the headers that tell where the limits stand."""
+        levels = exchange.visit.levels
+        if not levels:
+            return delivery
+        told = exchange.wire.levels(levels, self._clock())
+        return replace(delivery, headers={**told, **delivery.headers})
+
+    def begin(self, exchange: Exchange) -> None:
+        """Production of the answer begins: its input is billed."""
+        if not exchange.visit.begun:
+            with self._lock:
+                self._desk.begin(exchange.visit, self._clock())
+
+    def produce(self, exchange: Exchange, total: int) -> None:
+        """So many output tokens there are by now."""
+        if total > exchange.row.billed_output:
+            with self._lock:
+                self._desk.produce(exchange.visit, total, self._clock())
 
     def _stumble(self, exchange: Exchange, error: Exception) -> Delivery:
         if not isinstance(error, PerdureError):
@@ -203,7 +257,8 @@ class Simulation:
         exchange.row.fault = "brain"
         words = f"The simulator's brain failed: {type(error).__name__}: {error}"
         headers = {"x-should-retry": "false"}
-        return refuse(exchange.wire, exchange.row, WireError(500, words), headers)
+        stumbled = refuse(exchange.wire, exchange.row, WireError(500, words), headers)
+        return self._failed(exchange, stumbled)
 
     def _remember(self, ident: str, messages: tuple[Message, ...], *, tokens: int) -> None:
         with self._lock:
@@ -237,7 +292,9 @@ class Simulation:
     def close(self, exchange: Exchange, status: Status) -> None:
         """Ends a call in the ledger. Only the first end counts."""
         with self._lock:
-            closed = self._ledger.close(exchange.row, exchange.token, status, self._clock())
+            now = self._clock()
+            closed = self._ledger.close(exchange.row, exchange.token, status, now)
+            self._desk.leave(exchange.visit, status, now)
             waiters = self._due() if closed else []
         self._tell(waiters)
 
@@ -265,9 +322,11 @@ class Simulation:
             return [replace(row) for row in islice(rows, limit)]
 
     def reset(self) -> None:
-        """Forgets ledger, fault plan and stored responses, and lets go what is held."""
+        """Forgets ledger, accounting, fault plan and stored responses, empties the meters, and
+        lets go what is held."""
         with self._lock:
             self._ledger.reset()
+            self._desk.reset(None, self._clock())
             self._faults = FaultPlan()
             self._stored.clear()
             freed = self._gate.release()
@@ -275,11 +334,26 @@ class Simulation:
         _free(freed)
         self._tell(waiters)
 
-    def set_faults(self, faults: Iterable[Fault] | FaultPlan) -> None:
-        """Replaces the fault plan; its rules start unused."""
+    def set_faults(self, faults: Iterable[Fault] | FaultPlan, *, target: str | None = None) -> None:
+        """Replaces the fault plan, or its rules for one target; new rules start unused."""
         plan = faults if isinstance(faults, FaultPlan) else FaultPlan(faults)
         with self._lock:
-            self._faults = plan
+            self._faults = plan if target is None else self._faults.replaced(plan, target=target)
+
+    def set_limits(self, limits: Iterable[Quota]) -> None:
+        """Replaces the limits; meters and accounting begin anew."""
+        quotas = tuple(limits)
+        with self._lock:
+            self._desk.reset(quotas, self._clock())
+
+    def limits(self) -> tuple[Quota, ...]:
+        """The limits in force."""
+        return self._desk.quotas
+
+    def accounting(self, since: float | None = None, until: float | None = None) -> Accounting:
+        """The provider's own books: see ``Accounting``."""
+        with self._lock:
+            return self._desk.accounting(since, until, self._clock())
 
     def faults(self) -> list[dict[str, Any]]:
         """The fault plan as JSON values, each rule with how often it ``struck``."""
@@ -340,8 +414,15 @@ class Simulation:
 def _facts(row: Row) -> dict[str, Any]:
     return {
         "n": row.n, "model": row.model, "format": row.format, "path": row.path,
-        "digest": row.digest, "stream": row.streamed,
+        "digest": row.digest, "stream": row.streamed, "target": row.target, "key": row.key,
     }  # fmt: skip
+
+
+def _key_of(headers: Mapping[str, str]) -> str:
+    """The API key, as the books call it."""
+    bearer = headers.get("authorization", "").removeprefix("Bearer ")
+    key = headers.get("x-api-key") or headers.get("x-goog-api-key") or bearer
+    return label_of(key)
 
 
 def _free(futures: list[Future[None]]) -> int:

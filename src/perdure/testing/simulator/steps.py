@@ -8,6 +8,7 @@ early.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -62,25 +63,49 @@ def steps(
     parts, whole = delivery.parts, delivery.ending == "whole"
     planned = len(parts)
     yield from _gate(simulation, exchange, 0, planned)
+    produced = delivery.produced or (0,) * planned
     if parts:
         if delivery.delay and not delivery.streamed:
             yield Sleep(delivery.delay)
+        if not delivery.streamed:
+            yield from _produce(simulation, exchange, delivery, 0, produced[-1])
         yield Start()
         if delivery.delay and delivery.streamed:
             yield Sleep(delivery.delay)
-        if whole and planned > 1 and not delivery.pace and not simulation.holding:
+        steady = not delivery.pace and not delivery.rate
+        if whole and planned > 1 and steady and not simulation.holding:
             # Nothing can happen between the events: one write says the same, and is faster.
-            parts = (b"".join(parts),)
-    for sent, part in enumerate(parts):
+            parts, produced = (b"".join(parts),), produced[-1:]
+    before = 0
+    for sent, (part, tokens) in enumerate(zip(parts, produced, strict=True)):
         if sent:
             if delivery.pace:
                 yield Sleep(delivery.pace)
             yield from _gate(simulation, exchange, sent, planned)
+        if delivery.streamed:
+            yield from _produce(simulation, exchange, delivery, before, tokens)
+            before = tokens
         yield Part(part, last=whole and sent + 1 == len(parts))
     if delivery.ending == "hang":
         yield Sleep(delivery.linger or None)
     if not whole:
         yield Cut(reset=delivery.ending == "drop")
+
+
+def _produce(
+    simulation: Simulation, exchange: Exchange, delivery: Delivery, before: int, total: int
+) -> Iterator[Step]:
+    """Waits while tokens come to be, and books them: a stream's with the event that carries them,
+    a whole answer's at least once a second. Refusals produce nothing."""
+    if delivery.outcome == "refused":
+        return
+    simulation.begin(exchange)
+    if delivery.rate and total > before:
+        slices = 1 if delivery.streamed else math.ceil((total - before) / delivery.rate)
+        for at in range(1, slices + 1):
+            yield Sleep((total - before) / delivery.rate / slices)
+            simulation.produce(exchange, before + (total - before) * at // slices)
+    simulation.produce(exchange, total)
 
 
 def _gate(simulation: Simulation, exchange: Exchange, sent: int, planned: int) -> Iterator[Step]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-__all__ = ["NEUTRAL_FIELDS", "canonical", "count_tokens", "digest_of", "ident"]
+__all__ = ["NEUTRAL_FIELDS", "canonical", "count_tokens", "digest_of", "ident", "label_of"]
 
 _EVERYWHERE = frozenset({"metadata", "service_tier", "store", "stream", "stream_options", "user"})
 _OPENAI = _EVERYWHERE | {
@@ -55,3 +55,8 @@ def ident(prefix: str, digest: str, occurrence: int, index: int = 0) -> str:
     """An id made from a request's digest, its occurrence and a place in the answer alone."""
     seed = f"{digest}:{occurrence}:{index}".encode()
     return prefix + hashlib.blake2b(seed, digest_size=12, person=prefix.encode()).hexdigest()
+
+
+def label_of(key: str) -> str:
+    """What the books call an API key: itself, or its ends when it is long enough to be real."""
+    return key if len(key) <= 32 else f"{key[:8]}…{key[-4:]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,6 +19,7 @@ from perdure.testing.simulator.call import (
     ToolResult,
 )  # fmt: skip
 from perdure.testing.simulator.faults import Fault
+from perdure.testing.simulator.quota.turnstile import Level, Limited
 from perdure.testing.simulator.tokens import ident
 from perdure.testing.simulator.wire.base import (
     Question,
@@ -103,7 +105,7 @@ class AnthropicWire:
         start = {**whole, "content": [], "stop_reason": None, "usage": _usage(answer, 1)}
         yield event("message_start", {"type": "message_start", "message": start})
         yield event("ping", {"type": "ping"})
-        said = iter(answer.asked)
+        asked = iter(answer.asked)
         for at, block in enumerate(whole["content"]):
             if block["type"] == "text":
                 opening = {**block, "text": ""}
@@ -114,14 +116,15 @@ class AnthropicWire:
                 opening = {**block, "input": {}}
                 deltas = (
                     {"type": "input_json_delta", "partial_json": piece}
-                    for piece in ("", *pieces(next(said).json, answer.chunk))
+                    for piece in ("", *pieces(next(asked).json, answer.chunk))
                 )
             place = {"index": at}
             start_event = {"type": "content_block_start", **place, "content_block": opening}
-            yield event("content_block_start", start_event)
+            yield event("content_block_start", start_event, said=block.get("name", ""))
             for delta in deltas:
                 data = {"type": "content_block_delta", **place, "delta": delta}
-                yield event("content_block_delta", data)
+                said = delta.get("text") or delta.get("partial_json") or ""
+                yield event("content_block_delta", data, said=said)
             yield event("content_block_stop", {"type": "content_block_stop", **place})
         end = {"stop_reason": whole["stop_reason"], "stop_sequence": None}
         usage = {k: v for k, v in whole["usage"].items() if k in _DELTA_USAGE}
@@ -155,11 +158,50 @@ class AnthropicWire:
             headers[f"anthropic-ratelimit-{meter}-reset"] = reset
         return headers
 
+    def levels(self, levels: Mapping[str, Level], now: float) -> dict[str, str]:
+        """See ``Wire``. Tokens that remain are rounded to thousands. Source: docs.claude.com,
+        "Rate limits"."""
+        headers = {}
+        for what, level in levels.items():
+            name = _METERS.get(what)
+            if name is None:
+                continue
+            left = level.remaining
+            reset = datetime.fromtimestamp(math.ceil(now + level.full_in), UTC)
+            headers[f"anthropic-ratelimit-{name}-limit"] = f"{level.amount:.0f}"
+            headers[f"anthropic-ratelimit-{name}-remaining"] = str(
+                int(left) if what == "requests" else round(left / 1000) * 1000
+            )
+            headers[f"anthropic-ratelimit-{name}-reset"] = reset.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return headers
+
+    def limited(self, limited: Limited, model: str) -> WireError:
+        """See ``Wire``."""
+        limit = limited.limit
+        if limit.what == "concurrent":
+            return WireError(
+                429,
+                "Number of concurrent connections has exceeded your rate limit. Please try again "
+                "later or contact sales to discuss your options for a rate limit increase.",
+            )
+        words = {"requests": "requests", "tokens": "tokens"}.get(limit.what, f"{limit.what} tokens")
+        span = {60.0: "per minute", 86400.0: "per day"}.get(limit.per, f"per {limit.per:g} seconds")
+        return WireError(
+            429,
+            "This request would exceed your organization's rate limit of "
+            f"{limit.amount:,.0f} {words} {span} (model: {model}). You can see the response "
+            "headers for current usage. Please reduce the prompt length or the maximum tokens "
+            "requested, or try again later.",
+        )
+
     def remember(self, answer: Answer) -> tuple[str, tuple[Message, ...]] | None:
         """See ``Wire``. This API keeps nothing."""
         return None
 
 
+_METERS = {
+    "requests": "requests", "tokens": "tokens", "input": "input-tokens", "output": "output-tokens",
+}  # fmt: skip
 _DELTA_USAGE = {
     "input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens",
     "output_tokens_details",

@@ -16,8 +16,9 @@ from perdure.errors import UsageError
 from perdure.testing.simulator.answer import Answer
 from perdure.testing.simulator.call import Message, Tool, unpaired
 from perdure.testing.simulator.faults import Fault
+from perdure.testing.simulator.quota.turnstile import Level, Limited
 
-__all__ = ["Question", "Wire", "WireError", "event", "expect_model", "expect_pairs"]
+__all__ = ["Event", "Question", "Wire", "WireError", "event", "expect_model", "expect_pairs"]
 
 
 class WireError(UsageError):
@@ -90,14 +91,29 @@ class Wire(Protocol):
     def exhausted(self, retry_after: float, now: float) -> dict[str, str]:
         """Rate-limit headers of a 429 whose limit resets ``retry_after`` seconds after ``now``."""
 
+    def levels(self, levels: Mapping[str, Level], now: float) -> dict[str, str]:
+        """The headers that tell where limits stand, by what is counted."""
+
+    def limited(self, limited: Limited, model: str) -> WireError:
+        """The refusal of a call that a limit has no room for."""
+
     def remember(self, answer: Answer) -> tuple[str, tuple[Message, ...]] | None:
         """What a later request may refer to: the response's id and the conversation with it."""
 
 
-def event(name: str | None, data: Mapping[str, Any]) -> bytes:
-    """One server-sent event."""
+class Event(bytes):
+    """A server-sent event; ``said``: how many bytes of the answer's own words it carries."""
+
+    said = 0
+
+
+def event(name: str | None, data: Mapping[str, Any], *, said: str = "") -> Event:
+    """One server-sent event, which carries ``said`` of the answer."""
     head = b"" if name is None else b"event: " + name.encode() + b"\n"
-    return head + b"data: " + orjson.dumps(data) + b"\n\n"
+    made = Event(b"%sdata: %s\n\n" % (head, orjson.dumps(data)))
+    if said:
+        made.said = len(said) if said.isascii() else len(said.encode())
+    return made
 
 
 def expect_model(body: Mapping[str, Any]) -> None:

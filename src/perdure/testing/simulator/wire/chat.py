@@ -81,19 +81,20 @@ class ChatWire(OpenAIErrors):
         if counted:
             head["usage"] = None
 
-        def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
+        def chunk(delta: dict[str, Any], finish: str | None = None, said: str = "") -> bytes:
             choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-            return event(None, {**head, "choices": [choice]})
+            return event(None, {**head, "choices": [choice]}, said=said)
 
         yield chunk({"role": "assistant", "content": None if answer.asked else "", "refusal": None})
         for piece in pieces(answer.text, answer.chunk):
-            yield chunk({"content": piece})
+            yield chunk({"content": piece}, said=piece)
         for at, use in enumerate(answer.asked):
             named = {"index": at, "id": _call_id(answer, at), "type": "function"}
             opening = {**named, "function": {"name": use.name, "arguments": ""}}
-            yield chunk({"tool_calls": [opening]})
+            yield chunk({"tool_calls": [opening]}, said=use.name)
             for piece in pieces(use.json, answer.chunk):
-                yield chunk({"tool_calls": [{"index": at, "function": {"arguments": piece}}]})
+                delta = {"tool_calls": [{"index": at, "function": {"arguments": piece}}]}
+                yield chunk(delta, said=piece)
         yield chunk({}, _FINISH[answer.finish])
         if counted:
             yield event(None, {**head, "choices": [], "usage": _usage(answer)})

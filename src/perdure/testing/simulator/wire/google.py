@@ -4,6 +4,7 @@ longer paths. Streams are server-sent events (``alt=sse``, as the SDK asks for).
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -21,6 +22,7 @@ from perdure.testing.simulator.call import (
     ToolResult,
 )  # fmt: skip
 from perdure.testing.simulator.faults import Fault
+from perdure.testing.simulator.quota.turnstile import Level, Limited
 from perdure.testing.simulator.tokens import ident
 from perdure.testing.simulator.wire.base import Question, WireError, event, expect_pairs
 
@@ -94,8 +96,9 @@ class GoogleWire:
         parts += _parts(answer)
         parts = parts or [{"text": ""}]
         for part in parts[:-1]:
-            yield event(None, _response(answer, [part]))
-        yield event(None, _response(answer, parts[-1:], _FINISH[answer.finish], last=True))
+            yield event(None, _response(answer, [part]), said=_said(part))
+        last = _response(answer, parts[-1:], _FINISH[answer.finish], last=True)
+        yield event(None, last, said=_said(parts[-1]))
 
     def error(self, error: WireError, request_id: str) -> dict[str, Any]:
         """See ``Wire``."""
@@ -116,6 +119,20 @@ class GoogleWire:
         """See ``Wire``. This API tells of its limits in the body alone."""
         return {}
 
+    def levels(self, levels: Mapping[str, Level], now: float) -> dict[str, str]:
+        """See ``Wire``. This API tells of its limits in the body alone."""
+        return {}
+
+    def limited(self, limited: Limited, model: str) -> WireError:
+        """See ``Wire``."""
+        limit = limited.limit
+        return WireError(
+            429,
+            "You exceeded your current quota, please check your plan and billing details.\n"
+            f"* Quota exceeded for metric: {limit.what}, limit: {limit.amount:.0f}, model: {model}"
+            + (f"\nPlease retry in {limited.wait:g}s." if limited.wait < math.inf else ""),
+        )
+
     def remember(self, answer: Answer) -> tuple[str, tuple[Message, ...]] | None:
         """See ``Wire``. This API keeps nothing."""
         return None
@@ -128,6 +145,13 @@ def _parts(answer: Answer) -> list[dict[str, Any]]:
                           "name": use.name, "args": use.args}}
         for at, use in enumerate(answer.asked)
     ]  # fmt: skip
+
+
+def _said(part: Mapping[str, Any]) -> str:
+    made = part.get("functionCall")
+    if made is None:
+        return str(part["text"])
+    return str(made["name"]) + orjson.dumps(made["args"]).decode()
 
 
 def _response(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
+from perdure.testing.simulator.quota.turnstile import Level, Limited
 from perdure.testing.simulator.tokens import ident
 from perdure.testing.simulator.wire.base import WireError
 
@@ -58,6 +60,35 @@ class OpenAIErrors:
             headers[f"x-ratelimit-remaining-{meter}"] = "0"
             headers[f"x-ratelimit-reset-{meter}"] = _duration(retry_after)
         return headers
+
+    def levels(self, levels: Mapping[str, Level], now: float) -> dict[str, str]:
+        """See ``Wire``. Source: platform.openai.com, "Rate limits in headers"."""
+        headers = {}
+        for what in ("requests", "tokens"):
+            level = levels.get(what)
+            if level is not None:
+                headers[f"x-ratelimit-limit-{what}"] = f"{level.amount:.0f}"
+                headers[f"x-ratelimit-remaining-{what}"] = str(int(level.remaining))
+                headers[f"x-ratelimit-reset-{what}"] = _duration(
+                    math.ceil(level.full_in * 1e3) / 1e3
+                )
+        return headers
+
+    def limited(self, limited: Limited, model: str) -> WireError:
+        """See ``Wire``."""
+        limit, what = limited.limit, limited.limit.what
+        kind = "requests" if what in ("requests", "concurrent") else "tokens"
+        span = {60.0: "per min", 86400.0: "per day"}.get(limit.per, f"per {limit.per:g}s")
+        meter = f"{what if what in ('requests', 'tokens') else f'{what} {kind}'} {span}"
+        where = f"{model} in organization org-simulated on {meter} ({limit.name})"
+        asked = f"Requested {limited.requested:.0f}"
+        if limited.wait == math.inf:
+            words = f"Request too large for {where}: Limit {limit.amount:.0f}, {asked}."
+        else:
+            used = f"Limit {limit.amount:.0f}, Used {limited.used:.0f}, {asked}"
+            soon = _duration(math.ceil(limited.wait * 1e3) / 1e3)
+            words = f"Rate limit reached for {where}: {used}. Please try again in {soon}."
+        return WireError(429, words, type=kind, error_code="rate_limit_exceeded")
 
 
 def _duration(seconds: float) -> str:

@@ -85,8 +85,9 @@ class ResponsesWire(OpenAIErrors):
         """See ``Wire``."""
         number = count()
 
-        def say(kind: str, **data: Any) -> bytes:
-            return event(kind, {"type": kind, "sequence_number": next(number), **data})
+        def say(kind: str, words: str = "", **data: Any) -> bytes:
+            told = {"type": kind, "sequence_number": next(number), **data}
+            return event(kind, told, said=words)
 
         begun = {**self._envelope(answer), "status": "in_progress"}
         yield say("response.created", response=begun)
@@ -97,20 +98,22 @@ class ResponsesWire(OpenAIErrors):
             is_text = item["type"] == "message"
             empty: dict[str, Any] = {"content": []} if is_text else {"arguments": ""}
             opening = {**item, **empty, "status": "in_progress"}
-            yield say("response.output_item.added", output_index=index, item=opening)
+            named = "" if is_text else item["name"]
+            yield say("response.output_item.added", named, output_index=index, item=opening)
             if is_text:
                 of_part = {**of_item, "content_index": 0}
                 (part,) = item["content"]
                 yield say("response.content_part.added", **of_part, part={**part, "text": ""})
                 for piece in pieces(answer.text, answer.chunk):
-                    yield say("response.output_text.delta", **of_part, delta=piece, logprobs=[])
+                    words = {"delta": piece, "logprobs": []}
+                    yield say("response.output_text.delta", piece, **of_part, **words)
                 done = {**of_part, "text": answer.text, "logprobs": []}
                 yield say("response.output_text.done", **done)
                 yield say("response.content_part.done", **of_part, part=part)
             else:
                 kind = "response.function_call_arguments"
                 for piece in pieces(item["arguments"], answer.chunk):
-                    yield say(f"{kind}.delta", **of_item, delta=piece)
+                    yield say(f"{kind}.delta", piece, **of_item, delta=piece)
                 done = {**of_item, "name": item["name"], "arguments": item["arguments"]}
                 yield say(f"{kind}.done", **done)
             yield say("response.output_item.done", output_index=index, item=item)
