@@ -37,7 +37,9 @@ class Breach:
 @dataclass(frozen=True, slots=True)
 class Answer:
     """``streamed``: it was asked for as a stream. ``breach``: the body is what had arrived when
-    the stream broke. ``format`` is the wire format's name; "" for what no provider said."""
+    the stream broke. ``format`` is the wire format's name; "" for what no provider said.
+    ``usage`` is what the provider said of it to us alone, in its own words (``gateway.hidden``).
+    """
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -45,6 +47,7 @@ class Answer:
     streamed: bool = False
     breach: Breach | None = None
     format: str = ""
+    usage: Mapping[str, Any] | None = None
 
     def encode(self) -> bytes:
         """As codec bytes."""
@@ -57,6 +60,8 @@ class Answer:
             doc["streamed"] = True
         if self.format:
             doc["format"] = self.format
+        if self.usage is not None:
+            doc["usage"] = dict(self.usage)
         if self.breach is not None:
             doc["breach"] = {"error": self.breach.error, "message": self.breach.message}
         return codec.encode(doc, what="model's answer")
@@ -77,6 +82,7 @@ class Answer:
             bool(doc.get("streamed")),
             None if breach is None else Breach(breach["error"], breach["message"]),
             doc.get("format", ""),
+            doc.get("usage"),
         )
 
 

@@ -9,7 +9,7 @@ run's next attempt, which makes the text so far void (E1); else the consumer see
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from perdure import codec
@@ -18,6 +18,7 @@ from perdure.core.ports import Ticket
 from perdure.core.retry import Severity
 from perdure.gateway.answer import Answer, Breach, kept
 from perdure.gateway.formats import Format, Question
+from perdure.gateway.hidden import without_usage
 from perdure.gateway.line import Channel, Line
 from perdure.gateway.outcome import Incoming, SendFailed
 from perdure.gateway.trip import Ended, Trip
@@ -45,11 +46,16 @@ class Stream(NamedTuple):
 
 
 def answered(
-    wire: Format, asked: Question, incoming: Incoming, body: bytes, breach: Breach | None = None
+    wire: Format,
+    asked: Question,
+    incoming: Incoming,
+    body: bytes,
+    breach: Breach | None = None,
+    usage: Mapping[str, Any] | None = None,
 ) -> Answer:
     """What came, as a value."""
     headers = kept(incoming.headers)
-    return Answer(incoming.status, headers, body, asked.streamed, breach, wire.name)
+    return Answer(incoming.status, headers, body, asked.streamed, breach, wire.name, usage)
 
 
 class Relay:
@@ -75,9 +81,14 @@ class Relay:
         """Carries the stream to its end, records it, then tells the consumer of the end."""
         incoming, watch = stream.incoming, stream.watch
         try:
-            held, answer = await self._carry(stream, channel)
-            breach = answer.breach
+            given, held, breach = await self._carry(stream, channel)
             broken = breach is not None or watch.error is not None
+            usage = None
+            if self._trip.hides_usage:
+                held, usage = without_usage(held)
+            answer = answered(
+                self._wire, self._asked, incoming, b"".join((*given, *held)), breach, usage
+            )
             await self._over(stream, answer, broken)
             if broken and (note := self._trip.note()) is not None:
                 await self._line.wait(self._ticket.again(note))
@@ -140,16 +151,20 @@ class Relay:
             raise
         return True
 
-    async def _carry(self, stream: Stream, channel: Channel) -> tuple[list[bytes], Answer]:
-        """Passes pieces on until the end; returns those held back, and the whole."""
+    async def _carry(
+        self, stream: Stream, channel: Channel
+    ) -> tuple[list[bytes], list[bytes], Breach | None]:
+        """Passes pieces on until the end; returns those, the ones held back, and how it broke."""
         incoming, watch = stream.incoming, stream.watch
-        body, held, breach = list(stream.opening), list(stream.opening), None
+        given: list[bytes] = []
+        held, breach = list(stream.opening), None
         self._say(stream.words)
         while not watch.final:
             if not watch.complete or watch.opaque:
                 # What may be the end is held until it is known whether more comes.
                 for chunk in held:
                     channel.put(chunk)
+                given += held
                 held.clear()
                 crash.reach(crash.Point.MID_STREAM)
             try:
@@ -161,10 +176,9 @@ class Relay:
                 if not watch.complete:
                     breach = Breach("RemoteProtocolError", CUT_SHORT)
                 break
-            body.append(piece)
             held.append(piece)
             self._say(watch.feed(piece))
-        return held, answered(self._wire, self._asked, incoming, b"".join(body), breach)
+        return given, held, breach
 
     def _say(self, words: str) -> None:
         if words:

@@ -52,6 +52,7 @@ class PlainTrip:
 
     __slots__ = ("_tries",)
     local = True
+    hides_usage = False
 
     def __init__(self, tries: Tries) -> None:
         self._tries = tries

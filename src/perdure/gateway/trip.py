@@ -76,6 +76,10 @@ class Trip(Protocol):
     @property
     def local(self) -> bool: ...
 
+    @property
+    def hides_usage(self) -> bool:
+        """Whether a stream's usage was asked for by us alone."""
+
     async def go(self) -> Go | Rest | Answer:
         """Where to send it next, when that may be; or an answer that takes the provider's place (a
         refusal, or one from the cache)."""

@@ -55,6 +55,8 @@ def _documents(answer: Answer) -> list[dict[str, Any]]:
             continue
         # Gemini streams a JSON array where nobody asked for events.
         found += read if isinstance(read, list) else [read]
+    if answer.usage is not None:
+        found.append({"usage": answer.usage})
     return [item for item in found if isinstance(item, dict)]
 
 
