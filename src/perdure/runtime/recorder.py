@@ -6,17 +6,22 @@ written in the order in which they were appended; a settlement goes out after ev
 its run; a future resolves only when its row is durable. A store that is away delays, it loses
 nothing: the batch is sent again until the store answers (a repeated row counts as written). A run
 whose rows the store cannot take at all fails alone: the others of its batch are written.
+
+A charge is written in the transaction of the row that is appended next, whatever becomes of that
+row, and alone where none follows. One that the store cannot take at all is logged and left out: no
+agent fails for its bookkeeping.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol, TypeVar
 
 from perdure.core import crash
+from perdure.core.charge import Charge
 from perdure.core.record import Record
 from perdure.errors import LeaseLost, StoreUnavailable
 from perdure.store.base import Store
@@ -47,12 +52,19 @@ class Writer(Protocol):
 
 
 class _Pending:
-    __slots__ = ("future", "record", "writer")
+    __slots__ = ("charges", "future", "record", "writer")
 
-    def __init__(self, writer: Writer, record: Record, future: asyncio.Future[None] | None) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        record: Record,
+        future: asyncio.Future[None] | None,
+        charges: Sequence[Charge],
+    ) -> None:
         self.writer = writer
         self.record = record
         self.future = future
+        self.charges = charges  # that were made before it
 
 
 class Recorder:
@@ -65,20 +77,32 @@ class Recorder:
         self._rows: list[_Pending] = []
         self._settlements: list[tuple[Settlement, asyncio.Future[Settled]]] = []
         self._messages: dict[str, list[tuple[bytes, bytes, bytes]]] = {}
+        self._charges: list[Charge] = []  # for the row that is appended next
         self._written: list[_Pending] = []  # durable, and those who wait for it not told yet
         self._task: asyncio.Task[None] | None = None
 
     def append(self, writer: Writer, record: Record) -> asyncio.Future[None]:
         """Write ``record``; the future resolves when it is durable, or raises LeaseLost."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._rows.append(_Pending(writer, record, future))
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._flush())
+        self._add(writer, record, future)
         return future
 
     def append_quietly(self, writer: Writer, record: Record) -> None:
         """Write ``record``; nobody waits for it."""
-        self._rows.append(_Pending(writer, record, None))
+        self._add(writer, record, None)
+
+    def _add(self, writer: Writer, record: Record, future: asyncio.Future[None] | None) -> None:
+        charges: Sequence[Charge] = ()
+        if self._charges:
+            charges, self._charges = self._charges, []
+        self._rows.append(_Pending(writer, record, future, charges))
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._flush())
+
+    def charge(self, charge: Charge) -> None:
+        """Add to the ledger, in one transaction with the row that is appended next: within this
+        turn of the event loop, else it may go out before it."""
+        self._charges.append(charge)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._flush())
 
@@ -101,7 +125,7 @@ class Recorder:
 
     async def _flush(self) -> None:
         try:
-            while self._rows or self._settlements or self._written:
+            while self._rows or self._settlements or self._written or self._charges:
                 if self._rows and self._written:
                     # What came meanwhile goes out first: the agents whose rows were written work
                     # while it is in flight.
@@ -116,10 +140,15 @@ class Recorder:
                     waiting = len(self._rows)
                     rows = self._take_rows(waiting // 2 if waiting > HALVED else MAX_ROWS)
                 settlements: list[tuple[Settlement, asyncio.Future[Settled]]] = []
+                charges: Sequence[Charge] = ()
                 if not self._rows:  # of no run that ends a row is left behind
                     settlements, self._settlements = self._settlements, []
+                    charges, self._charges = self._charges, []
                 if rows:
                     await self._write(rows)
+                if charges:
+                    self._tell_soon()
+                    await self._charge(charges)
                 if settlements:
                     self._tell_soon()
                     await self._settle(settlements)
@@ -160,6 +189,17 @@ class Recorder:
                     pending.future.set_exception(error)
             batch[0].writer.broken(error)
 
+    async def _charge(self, charges: Sequence[Charge]) -> None:
+        """Charges alone; those that the store cannot take do not keep the others out."""
+        try:
+            await self._persist(partial(self._store.charge, charges))
+        except Exception:
+            if len(charges) > 1:
+                for each in charges:
+                    await self._charge([each])
+            else:
+                log.exception("A charge cannot be written to the ledger: %s", charges[0])
+
     async def _send(self, batch: list[_Pending]) -> None:
         if self._messages:
             messages, self._messages = self._messages, {}
@@ -172,12 +212,25 @@ class Recorder:
                 writer = pending.writer
                 rows.append(LogRow(writer.run_id, writer.next_seq, writer.epoch, pending.record))
                 writer.next_seq += 1
-            refusals = await self._persist(partial(self._store.record, rows))
+            charges = [charge for pending in batch for charge in pending.charges]
+            refusals = await self._record(rows, charges)
+            if charges:
+                for pending in batch:
+                    pending.charges = ()
             if not refusals:
                 break
             batch = self._refused(batch, rows, {(r.run_id, r.seq): r for r in refusals})
         crash.reach(crash.Point.AFTER_COMMIT)
         self._written += batch
+
+    async def _record(self, rows: list[LogRow], charges: list[Charge]) -> list[Refusal]:
+        if charges:
+            try:
+                return await self._persist(partial(self._store.record, rows, charges))
+            except Exception:
+                # It is not known whose fault it is; what is written twice counts once.
+                await self._charge(charges)
+        return await self._persist(partial(self._store.record, rows))
 
     def _refused(
         self,

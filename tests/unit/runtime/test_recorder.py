@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from perdure.core.charge import Charge
 from perdure.core.record import EntryState, Record, RecordType
 from perdure.core.run import RunState
 from perdure.errors import LeaseLost, StoreUnavailable
 from perdure.runtime import recorder as recorder_module
 from perdure.runtime.recorder import Recorder
+from perdure.store.costs import CostFilter
 from perdure.store.rows import Lease, LogRow, Refusal, Settlement
 from tests.unit.runtime.harness import House, turns
 
@@ -81,7 +83,7 @@ async def test_agents_work_while_the_other_half_is_in_flight(house: House) -> No
     idle: list[int] = []
     record = house.store.record
 
-    async def counted(rows: Sequence[LogRow]) -> list[Refusal]:
+    async def counted(rows: Sequence[LogRow], charges: Sequence[Charge] = ()) -> list[Refusal]:
         sizes.append(len(rows))
         refusals = await record(rows)
         # What was added meanwhile is what the next statement carries, at once.
@@ -115,7 +117,7 @@ async def test_few_statements_carry_many_rows(
     sizes: list[int] = []
     record = house.store.record
 
-    async def counted(rows: Sequence[LogRow]) -> list[Refusal]:
+    async def counted(rows: Sequence[LogRow], charges: Sequence[Charge] = ()) -> list[Refusal]:
         sizes.append(len(rows))
         return await record(rows)
 
@@ -138,7 +140,7 @@ async def test_a_row_waits_until_it_is_durable(house: House) -> None:
     written, go_on = asyncio.Event(), asyncio.Event()
     record = house.store.record
 
-    async def slow(rows: Sequence[LogRow]) -> list[Refusal]:
+    async def slow(rows: Sequence[LogRow], charges: Sequence[Charge] = ()) -> list[Refusal]:
         refused = await record(rows)
         written.set()
         await go_on.wait()
@@ -194,7 +196,7 @@ async def test_an_outage_delays_and_loses_nothing(
     calls = 0
     record = house.store.record
 
-    async def failing(rows: Sequence[LogRow]) -> list[Refusal]:
+    async def failing(rows: Sequence[LogRow], charges: Sequence[Charge] = ()) -> list[Refusal]:
         nonlocal calls
         calls += 1
         if calls == 2:
@@ -215,7 +217,7 @@ async def test_a_run_whose_rows_cannot_be_written_fails_alone(house: House) -> N
     """Else one name that the database refuses would stop every run of the worker."""
     record = house.store.record
 
-    async def picky(rows: Sequence[LogRow]) -> list[Refusal]:
+    async def picky(rows: Sequence[LogRow], charges: Sequence[Charge] = ()) -> list[Refusal]:
         if any("\0" in (r.record.name or "") for r in rows):
             raise ValueError("invalid byte sequence")
         return await record(rows)
@@ -260,7 +262,7 @@ async def test_a_busy_worker_settles_too(house: House) -> None:
     record = house.store.record
     busy = 0
 
-    async def keeps_coming(rows: Sequence[LogRow]) -> list[Refusal]:
+    async def keeps_coming(rows: Sequence[LogRow], charges: Sequence[Charge] = ()) -> list[Refusal]:
         nonlocal busy
         busy += 1
         if busy < 200:
@@ -273,3 +275,133 @@ async def test_a_busy_worker_settles_too(house: House) -> None:
     assert busy < 10
     await recorder.drained()
     assert busy == 200
+
+
+# -- the ledger -----------------------------------------------------------------------------------
+
+
+def charge(name: str, **fields: Any) -> Charge:
+    return Charge(
+        name.encode().ljust(16, b"."), **{"agent": name, "provider": "p", "model": "m"} | fields
+    )
+
+
+async def charged(house: House) -> set[str]:
+    """The agents that the ledger knows."""
+    return {row.group["agent"] for row in await house.store.costs(CostFilter(by=("agent",)))}
+
+
+class Watched:
+    """What goes over the store's seam, in order."""
+
+    def __init__(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seen: list[tuple[list[str | None], list[str]]] = []
+        self._store = house.store
+        self._record = house.store.record
+        self._charge = house.store.charge
+        monkeypatch.setattr(house.store, "record", self.record)
+        monkeypatch.setattr(house.store, "charge", self.charge)
+
+    async def record(self, rows: Sequence[LogRow], charges: Sequence[Charge] = ()) -> list[Refusal]:
+        self.seen.append(([row.record.name for row in rows], [c.agent for c in charges]))
+        return await self._record(rows, charges)
+
+    async def charge(self, charges: Sequence[Charge]) -> None:
+        self.seen.append(([], [c.agent for c in charges]))
+        await self._charge(charges)
+
+
+async def test_a_charge_goes_out_with_the_row_after_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = await writers(house, 2)
+    watched = Watched(house, monkeypatch)
+    recorder = Recorder(house.store)
+    recorder.charge(charge("a"))
+    first = recorder.append(one, row("a"))
+    await first
+    for n in range(200):  # halves of many go out on their own
+        recorder.charge(charge(f"{n}"))
+        recorder.append_quietly(two, row(f"{n}"))
+    await recorder.drained()
+    assert watched.seen[0] == (["a"], ["a"])
+    assert len(watched.seen) > 2
+    for rows, charges in watched.seen:
+        assert rows == charges
+    assert await charged(house) == {"a", *map(str, range(200))}
+
+
+async def test_a_charge_goes_out_alone_and_before_the_end_of_its_run(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (one,) = await writers(house, 1)
+    watched = Watched(house, monkeypatch)
+    recorder = Recorder(house.store)
+    recorder.charge(charge("a"))
+    await recorder.drained()
+    assert watched.seen == [([], ["a"])]
+    row_ = recorder.append(one, row("r"))
+    recorder.charge(charge("b"))
+    await recorder.settle(Settlement(one.run_id, one.epoch, RunState.SUCCEEDED, result=b"1"))
+    assert watched.seen[1:] == [(["r"], []), ([], ["b"])]
+    await row_
+    assert await charged(house) == {"a", "b"}
+
+
+async def test_charges_of_a_lost_lease_are_written(house: House) -> None:
+    (one,) = await writers(house, 1)
+    recorder = Recorder(house.store)
+    await house.store.release("worker 0")
+    recorder.charge(charge("a"))
+    with pytest.raises(LeaseLost):
+        await recorder.append(one, row("r"))
+    assert await charged(house) == {"a"}
+
+
+async def test_what_the_ledger_cannot_take_keeps_nobody_up(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    (one,) = await writers(house, 1)
+    recorder = Recorder(house.store)
+    recorder.charge(charge("good"))
+    recorder.charge(charge("bad", input=2**70))
+    await recorder.append(one, row("r"))
+    await recorder.drained()
+    assert await names(house, one) == ["r"]
+    assert await charged(house) == {"good"}
+    assert "cannot be written to the ledger" in caplog.text
+    assert one.told == []
+
+
+async def test_a_row_that_cannot_be_written_leaves_its_charge(house: House) -> None:
+    one, two = await writers(house, 2)
+    recorder = Recorder(house.store)
+    recorder.charge(charge("a"))
+    broken = recorder.append(one, row("r")._replace(took_ms=2**70))
+    recorder.charge(charge("b"))
+    fine = recorder.append(two, row("s"))
+    with pytest.raises(OverflowError):
+        await broken
+    await fine
+    assert await charged(house) == {"a", "b"}
+
+
+async def test_a_store_that_is_away_keeps_charges_waiting(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "RETRY_DELAYS", (0.0,))
+    tries: list[int] = []
+    real = house.store.charge
+
+    async def away(charges: Sequence[Charge]) -> None:
+        tries.append(len(charges))
+        if len(tries) < 3:
+            raise StoreUnavailable("away")
+        await real(charges)
+
+    monkeypatch.setattr(house.store, "charge", away)
+    recorder = Recorder(house.store)
+    recorder.charge(charge("a"))
+    await recorder.drained()
+    assert tries == [1, 1, 1]
+    assert await charged(house) == {"a"}
