@@ -4,6 +4,7 @@ traces that are no model calls."""
 from __future__ import annotations
 
 import asyncio
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
@@ -20,11 +21,12 @@ from perdure import gateway
 from perdure.app import App
 from perdure.core.record import Kind
 from perdure.testing.simulator import Call, Reply
-from tests.integration.openai_agents.conftest import Provide, Tally, listening
+from tests.integration.openai_agents.conftest import Provide, Tally, noting
 from tests.running import Ground
 
 has_cache_keys = pytest.mark.skipif(
-    find_spec("agents.run_internal.prompt_cache_key") is None, reason="an SDK without cache keys"
+    find_spec("agents.run_internal.prompt_cache_key") is None,
+    reason=f"openai-agents {version('openai-agents')} sends no prompt_cache_key of its own",
 )
 
 
@@ -42,7 +44,7 @@ async def test_the_random_cache_key_is_not_what_is_asked(
     worker = Agent(name="worker", tools=[hold], model="gpt-5")
     calls: list[Call] = []
     provider = provide(
-        listening(calls, Reply(tools=[("hold", {})]), Reply(tools=[("hold", {})]), "done")
+        noting(calls, Reply(tools=[("hold", {})]), Reply(tools=[("hold", {})]), "done")
     )
     models: ModelProvider = agents.OpenAIProvider(use_responses=api == "responses")
     app = App()
@@ -78,7 +80,7 @@ async def test_a_run_keeps_its_cache_key_over_its_attempts(
         return "ok"
 
     calls: list[Call] = []
-    provide(listening(calls, Reply(tools=[("hold", {})]), "done"))
+    provide(noting(calls, Reply(tools=[("hold", {})]), "done"))
     app = App()
     app.add(Agent(name="worker", tools=[hold], model="gpt-5"))
     tally.hold("hold")

@@ -7,12 +7,14 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
+from inspect import signature
 from typing import Any
 
 import anthropic
 import pytest
 from anthropic import beta_async_tool, beta_tool
 from anthropic.lib.tools import BetaFunctionTool, ToolError
+from anthropic.resources.beta.messages import Messages as BetaMessages
 from langchain_core.tools import BaseTool, tool
 
 import perdure
@@ -25,6 +27,10 @@ from tests.running import Ground
 __all__ = ["ground", "provide"]
 
 DAY = timedelta(days=1)
+# Older runners have no `thread`, and speak the plain Messages API as the newest do without one.
+PLAIN: dict[str, Any] = (
+    {"thread": False} if "thread" in signature(BetaMessages.tool_runner).parameters else {}
+)
 
 
 async def slept(ground: Ground, run: str) -> None:
@@ -92,7 +98,7 @@ async def test_anthropics_tool_runner(ground: Ground, provide: Provide, name: st
     def blocking() -> str:
         client = anthropic.Anthropic(api_key="k")
         runner = client.beta.messages.tool_runner(
-            model="claude-sonnet-5-5", max_tokens=100, thread=False, tools=[add, refuse],
+            model="claude-sonnet-5-5", max_tokens=100, tools=[add, refuse], **PLAIN,
             messages=[{"role": "user", "content": "add"}],
         )  # fmt: skip
         last = runner.until_done()
@@ -102,7 +108,7 @@ async def test_anthropics_tool_runner(ground: Ground, provide: Provide, name: st
     async def loop() -> str:
         client = anthropic.AsyncAnthropic(api_key="k")
         runner = client.beta.messages.tool_runner(
-            model="claude-sonnet-5-5", max_tokens=100, thread=False, tools=[times],
+            model="claude-sonnet-5-5", max_tokens=100, tools=[times], **PLAIN,
             messages=[{"role": "user", "content": "times"}],
         )  # fmt: skip
         last = await runner.until_done()

@@ -81,7 +81,7 @@ async def test_the_agents_own_handler_sees_everything(
 async def test_custom_events(ground: Ground, provide: Provide, tally: Tally) -> None:
     pydantic_ai = pytest.importorskip("pydantic_ai")
     if not hasattr(pydantic_ai, "CustomEvent"):
-        pytest.skip("this Pydantic AI has none")
+        pytest.skip(f"Pydantic AI {pydantic_ai.__version__} has no custom events")
     from dataclasses import dataclass
 
     @dataclass(kw_only=True)
