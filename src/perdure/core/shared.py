@@ -35,11 +35,13 @@ class Swap(NamedTuple):
 
 class Swapped(NamedTuple):
     """``now``: the keeper's clock, in seconds since 1970 UTC. ``documents``: those that were read
-    or to be changed, as they are after the call."""
+    or to be changed, as they are after the call. ``fresh``: the keeper has no memory of ever having
+    kept any, so that what is not there may have been lost."""
 
     now: float
     done: bool
     documents: Mapping[str, Document]
+    fresh: bool = False
 
 
 def changed(swaps: Sequence[Swap]) -> list[str]:
