@@ -77,7 +77,10 @@ def hinted(annotations: Any) -> Promise:
     def says(name: str, snake: str) -> bool:
         if isinstance(annotations, Mapping):
             return annotations.get(name) is True or annotations.get(snake) is True
-        return getattr(annotations, name, None) is True or getattr(annotations, snake, None) is True
+        # Version 2 of the MCP library has the names of Python; asked for the others, what keeps
+        # old code alive warns.
+        current = snake if hasattr(annotations, snake) else name
+        return getattr(annotations, current, None) is True
 
     if says("readOnlyHint", "read_only_hint"):
         return Promise.READS

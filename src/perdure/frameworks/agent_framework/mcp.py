@@ -64,7 +64,8 @@ async def _ask(connection: Any) -> dict[str, Promise]:
         else:
             page = await connection.list_tools(params=params)
         found |= {tool.name: hinted(tool.annotations) for tool in page.tools}
-        cursor = getattr(page, "next_cursor", None) or getattr(page, "nextCursor", None)
+        name = "next_cursor" if hasattr(page, "next_cursor") else "nextCursor"  # before version 2
+        cursor = getattr(page, name, None)
         if cursor is None:
             return found
         params = PaginatedRequestParams(cursor=cursor)
