@@ -21,6 +21,7 @@ DIVERGE, UNCLEAR, RAISE = 20, 21, 22  # exit codes
 )
 @click.option("--timeout", default="60s", metavar="TIME", help="What one rehearsal may take (60s).")
 @click.option("--strict", is_flag=True, help="Runs that go on, but otherwise, count as diverging.")
+@options.online
 @options.as_json
 @options.settings
 def command(
@@ -30,6 +31,7 @@ def command(
     concurrency: int,
     timeout: str,
     strict: bool,
+    online: bool,
     json_: bool,
     store: str | None,
     config_file: Path | None,
@@ -38,9 +40,9 @@ def command(
 
     Every unfinished run of the store is rehearsed on the code of TARGET: its effects are answered
     from its journal up to the first that is not recorded. Nothing goes out: sockets and
-    subprocesses are blocked, and what tries to reach them is reported with its line, as are files
-    that are written outside effects. No run is taken and nothing is written to the store;
-    checkpoints of graphs are copied into memory.
+    subprocesses are blocked, unless --online, and what tries to reach them is reported with its
+    line, as are files that are written outside effects. No run is taken and nothing is written to
+    the store; checkpoints of graphs are copied into memory.
 
     A run "fits" (it goes on where it is), "changed" (it goes on, but otherwise: a prompt differs,
     recorded work is not asked for), "diverges" (the code goes against what is recorded: it would
@@ -98,6 +100,7 @@ def command(
                     config,
                     concurrency=concurrency,
                     timeout=within,
+                    online=online,
                     on_checked=told,
                 )
                 return stop.exit_code if await stop.unless(work) else 0

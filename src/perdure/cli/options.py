@@ -102,6 +102,15 @@ def as_json(function: F) -> F:
     return click.option("--json", "json_", is_flag=True, help="Print JSON.")(function)
 
 
+def online(function: F) -> F:
+    """``--online``."""
+    return click.option(
+        "--online",
+        is_flag=True,
+        help="Let code between effects reach the outside: MCP servers, say.",
+    )(function)
+
+
 def worker_options(function: F) -> F:
     """What bounds a worker."""
     for option in (

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     metavar="EFFECT",
     help="With pdb, stop at this effect: NAME, KIND:NAME, NAME#2 for the second, or its key.",
 )
+@options.online
 @options.as_json
 @options.settings
 def command(
@@ -34,6 +35,7 @@ def command(
     target: str,
     debug: bool,
     break_at: str | None,
+    online: bool,
     json_: bool,
     store: str | None,
     config_file: Path | None,
@@ -41,7 +43,9 @@ def command(
     """Run an agent again on a journal, offline.
 
     Every effect is answered as it was recorded: no calls, no cost. FILE is what perdure runs export
-    wrote; a RUN is read from the store. Sockets and subprocesses are blocked meanwhile.
+    wrote; a RUN is read from the store. Sockets and subprocesses are blocked meanwhile. With
+    --online they are not, for agents whose framework asks MCP servers for their tools: still no
+    effect is performed.
 
     With --pdb a plain function is stopped at its first line; --break-at stops at an effect instead,
     in any framework. Both stop at the first effect that the journal does not answer, and where the
@@ -75,7 +79,7 @@ def command(
         debugger = Debugger(break_at, output.note)
 
     async def main() -> Report:
-        return await replay(found, agent, config, on_answer=answered, debug=debugger)
+        return await replay(found, agent, config, on_answer=answered, debug=debugger, online=online)
 
     try:
         with output.agents_print_to_stderr() if debugger is None else nullcontext():
@@ -87,11 +91,18 @@ def command(
     if json_:
         output.document(report.to_dict())
     else:
-        conclusion(report, found)
+        conclusion(report, found, online=online)
         outcome.print_result(report.result)
     if report.differs is not None:
         raise Diverged(
             f"The replay differs from what is recorded: {report.differs}.",
-            hint=f"Look at it: perdure replay {run} {target} --pdb",
+            hint=_hint(report, f"perdure replay {run} {target}", online),
         )
     return 0
+
+
+def _hint(report: Report, command: str, online: bool) -> str:
+    look = f"Look at it: {command} --pdb"
+    if report.contacts and not online:
+        return f"{look}; where it must reach an MCP server: {command} --online"
+    return look

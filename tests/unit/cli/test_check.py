@@ -234,6 +234,26 @@ def test_contact_with_the_outside_is_blocked_and_told_with_its_line(checks: Chec
     assert len(run["contacts"]) == 1
 
 
+def test_online_lets_code_between_effects_out_and_performs_nothing(checks: Checks) -> None:
+    checks.park("clerk")
+    reach = "import subprocess\n    subprocess.run(['touch', 'reached'], check=True)"
+    before = checks.dump()
+    run = checks.found(("    found =", f"    {reach}\n    found ="), more=("--online",))["runs"][0]
+    assert (run["verdict"], run["answered"]) == ("fits", 2)
+    assert any("subprocess.Popen" in contact for contact in run["contacts"])
+    assert (checks.folder / "reached").exists()
+    assert not (checks.folder / "calls").exists()
+    assert checks.dump() == before
+    raising = ("    found =", f"    {reach}\n    raise OSError('no')\n    found =")
+    assert checks.found(raising, more=("--online",), code=22)["raises"] == 1
+
+
+def test_a_file_that_is_written_makes_no_error_unclear(checks: Checks) -> None:
+    checks.park("clerk")
+    writing = "    open('note.txt', 'w').close()\n    raise OSError('no')\n    found ="
+    assert checks.one(("    found =", writing), code=22)["verdict"] == "raises"
+
+
 def test_contact_is_told_of_the_run_that_it_belongs_to(checks: Checks) -> None:
     ids = checks.park("clerk", 1, 2, 3)
     reach = "import subprocess\n    if n == 2: subprocess.Popen(['true'])"

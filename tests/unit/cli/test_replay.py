@@ -265,3 +265,23 @@ def test_the_blockade_ends_with_its_block() -> None:
         assert len(contacts) == 1
     look_up()
     assert len(contacts) == 1
+
+
+def test_online_the_outside_is_reached_and_no_effect_performed(
+    call: Call, exported: Call, folder: Path
+) -> None:
+    """As a framework does that asks an MCP server for its tools at each start."""
+    exported("blocking", "3")
+    reach = "    import subprocess; subprocess.run(['touch', 'reached'], check=True)\n"
+    place = "def blocking(n: int) -> int:\n"
+    (folder / "reaching.py").write_text(AGENT.replace(place, place + reach))
+    said = call("replay", "run.json", "reaching.py:blocking")
+    assert said.code == 1
+    assert "--online" in said.err
+    assert not (folder / "reached").exists()
+    said = call("replay", "run.json", "reaching.py:blocking", "--online")
+    assert said.code == 0
+    assert "! outside effects: subprocess.Popen" in said.err
+    assert "none performed" in said.err
+    assert (folder / "reached").exists()
+    assert not (folder / "calls").exists()

@@ -1,5 +1,6 @@
-"""No sockets and no subprocesses while agent code is replayed (rule X2): an audit hook, which no
-library gets around. What was tried is remembered, because agents may swallow the error."""
+"""No sockets and no subprocesses while agent code is replayed (rule X2), unless people let it: an
+audit hook, which no library gets around. What was tried is remembered, because agents may swallow
+the error."""
 
 from __future__ import annotations
 
@@ -44,6 +45,7 @@ class _Blockade:
 
     def __init__(self) -> None:
         self.contacts: list[Reached] | None = None
+        self.online = False
         self._hooked = False
 
     def hook(self) -> None:
@@ -57,9 +59,12 @@ class _Blockade:
         what = f"{event}({_what(event, args)}) at {place(agent_frame())}"
         run = current_boundary.get()
         self.contacts.append(Reached(what, None if run is None else run.run_id))
+        if self.online:
+            return
         raise Contact(
             f"Agent code called {what}, outside any effect.",
-            hint="A replay calls nothing. What touches the outside belongs into a step or tool.",
+            hint="A replay calls nothing: what touches the outside belongs into a step or tool."
+            " Where a framework does it, such as asking MCP servers for their tools: --online.",
         )
 
 
@@ -67,11 +72,12 @@ _blockade = _Blockade()
 
 
 @contextmanager
-def blockade() -> Iterator[list[Reached]]:
-    """Within it such calls raise Contact, in every thread; yields what was tried."""
+def blockade(*, online: bool = False) -> Iterator[list[Reached]]:
+    """Within it such calls raise Contact, in every thread, unless ``online``; yields what was
+    tried."""
     _blockade.hook()
     contacts: list[Reached] = []
-    _blockade.contacts = contacts
+    _blockade.contacts, _blockade.online = contacts, online
     try:
         yield contacts
     finally:

@@ -82,16 +82,18 @@ async def check(
     *,
     concurrency: int,
     timeout: timedelta,
+    online: bool,
     on_checked: OnChecked,
 ) -> None:
-    """Tell ``on_checked`` of each. ``timeout`` is what one rehearsal may take."""
+    """Tell ``on_checked`` of each. ``timeout`` is what one rehearsal may take; ``online``: code
+    between effects may reach what it wants."""
     with TemporaryDirectory(prefix="perdure-check-") as folder:
         # Counts model calls that belong to no run, and is never opened.
         nowhere = make_store(f"sqlite:///{folder}/none.db")
         counting = Runtime(nowhere, FileBlobs(Path(folder)), "check")
         async with process.capturing(config, counting, strict=True):
             async for exports in _groups(store, blobs, run_ids, concurrency, on_checked):
-                await _rehearse_all(exports, agents, timeout, on_checked)
+                await _rehearse_all(exports, agents, timeout, online, on_checked)
 
 
 async def _groups(
@@ -117,6 +119,7 @@ async def _rehearse_all(
     exports: Sequence[Export],
     agents: Mapping[str, Agent],
     timeout: timedelta,
+    online: bool,
     on_checked: OnChecked,
 ) -> None:
     ready: list[tuple[Export, Agent]] = []
@@ -134,11 +137,20 @@ async def _rehearse_all(
         ]
         audit.start()
         try:
-            with blockade() as reached:
+            with blockade(online=online) as reached:
                 async with asyncio.TaskGroup() as tasks:
                     for export, agent, attempt in prepared:
                         tasks.create_task(
-                            _rehearse(export, agent, attempt, timeout, reached, written, on_checked)
+                            _rehearse(
+                                export,
+                                agent,
+                                attempt,
+                                timeout,
+                                online,
+                                reached,
+                                written,
+                                on_checked,
+                            )
                         )
         finally:
             audit.stop()
@@ -178,6 +190,7 @@ async def _rehearse(
     agent: Agent,
     attempt: _Attempt,
     timeout: timedelta,
+    online: bool,
     reached: Sequence[Reached],
     written: Sequence[Written],
     on_checked: OnChecked,
@@ -206,6 +219,7 @@ async def _rehearse(
     found.unread = rehearsal.journal.unread()
     found.resumed = agent.framework == "langgraph" and agent.target is not None and _saves(agent)
     found.contacts = [one.what for one in reached if one.run_id == run.id]
+    found.blocked = bool(found.contacts) and not online
     found.contacts += [
         f"{one.what} ({one.on}) at {short(one.file)}:{one.line}"
         for one in written

@@ -86,9 +86,10 @@ async def replay(
     *,
     on_answer: OnAnswer,
     debug: Debugger | None = None,
+    online: bool = False,
 ) -> Report:
-    """Nothing goes out; nothing of the run's own store is touched. Raises BdbQuit where the
-    debugger was left with ``q``."""
+    """Nothing goes out but, where ``online``, what code between effects reaches. Nothing of the
+    run's own store is touched. Raises BdbQuit where the debugger was left with ``q``."""
     report = Report(export.run.id)
     agent = await detached(agent, export.run, from_input=True)
 
@@ -109,7 +110,7 @@ async def replay(
             on_stop=None if debug is None else debug.stopped,
         )
         await attempt.load()
-        with blockade() as contacts:
+        with blockade(online=online) as contacts:
             await perform(attempt, report)
         report.contacts = [contact.what for contact in contacts]
         report.unread = [f"{e.kind} {e.name}" for e in attempt.journal.unread()]

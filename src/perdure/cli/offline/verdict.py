@@ -60,12 +60,14 @@ class Checked:
 @dataclass(slots=True)
 class Rehearsed:
     """How a rehearsal ended. ``resumed``: it began at a checkpoint, so that what was recorded
-    before is rightly left unread. ``fate``: what would become of a run that raised."""
+    before is rightly left unread. ``fate``: what would become of a run that raised;
+    ``blocked``: something that it reached for was kept from it."""
 
     outcome: str  # returned, raised, stopped
     error: BaseException | None = None
     error_at: str | None = None
     fate: str = ""
+    blocked: bool = False
     stops: list[Stop] = field(default_factory=list)
     unread: list[Entry] = field(default_factory=list)
     answered: int = 0
@@ -124,9 +126,9 @@ def _raised(run: Run, found: Rehearsed, checked: Checked) -> None:
     checked.at = found.error_at
     before = {str((run.error or {}).get("type", "")).rpartition(":")[2]}
     before |= {str(wait.get("detail", "")).partition(":")[0] for wait in run.waits}
-    if found.contacts:
+    if found.blocked:
         checked.verdict = Verdict.UNCLEAR
-        checked.says = "reaches for the outside beside effects, which a rehearsal blocks"
+        checked.says = "reaches for the outside beside effects, which a rehearsal blocks (--online)"
         if not isinstance(found.error, Contact):
             checked.says += f", and raises {told}"
     elif name in before:

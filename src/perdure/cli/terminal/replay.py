@@ -30,11 +30,12 @@ def answered(entry: Entry, reused: bool) -> None:
     stderr().print(text, soft_wrap=True)
 
 
-def conclusion(report: Report, export: Export) -> None:
+def conclusion(report: Report, export: Export, *, online: bool) -> None:
     """What it came to."""
     console = stderr()
     for contact in report.contacts:
-        console.print(Text(f"  ! blocked: {contact}", style="yellow"), soft_wrap=True)
+        told = "outside effects" if online else "blocked"
+        console.print(Text(f"  ! {told}: {contact}", style="yellow"), soft_wrap=True)
     if report.outcome == "stopped" and report.stop is not None and report.differs is None:
         how = "was under way when the journal ends" if report.stop.under_way else "comes next"
         text = f"The journal ends here: {report.stop} {how}. The run {export.run.state.says}."
