@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+import pytest
 
 from perdure import codec
 from perdure.app import App
@@ -137,3 +139,13 @@ class Ground:
     async def warnings(self, run_id: str) -> list[str]:
         events = await self.events(run_id)
         return [e.name or "" for e in events if e.type == RecordType.WARNING]
+
+
+@pytest.fixture
+async def ground(tmp_path: Path) -> AsyncIterator[Ground]:
+    place = Ground(tmp_path)
+    await place.open()
+    try:
+        yield place
+    finally:
+        await place.close()

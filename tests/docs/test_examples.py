@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import runpy
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,11 @@ from perdure.cli.target import load
 from perdure.testing.redirect import redirect
 from perdure.testing.simulator import ProviderSimulator, Reply, script
 from tests.docs.pages import ROOT
-from tests.running import Ground
+from tests.running import Ground, ground
+
+__all__ = ["ground"]
 
 EXAMPLES = ROOT / "examples"
-
-
-@pytest.fixture
-async def ground(tmp_path: Path) -> AsyncIterator[Ground]:
-    place = Ground(tmp_path)
-    await place.open()
-    yield place
-    await place.close()
 
 
 @pytest.fixture

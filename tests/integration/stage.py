@@ -7,7 +7,6 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -16,8 +15,12 @@ import pytest
 from perdure import gateway
 from perdure.core.record import Entry, Kind
 from perdure.testing.redirect import redirect
-from perdure.testing.simulator import ProviderSimulator, Reply, script
-from tests.running import Ground
+from perdure.testing.simulator import Brain, Call, ProviderSimulator, Reply, script
+from tests.running import Ground, ground
+
+__all__ = [
+    "Provide", "Tally", "answer", "emitted", "ground", "noting", "provide", "tally", "tool_entries",
+]  # fmt: skip
 
 HOSTS = ("api.anthropic.com", "api.openai.com", "generativelanguage.googleapis.com")
 Provide = Callable[..., ProviderSimulator]
@@ -66,16 +69,6 @@ class Tally:
 
 
 @pytest.fixture
-async def ground(tmp_path: Path) -> AsyncIterator[Ground]:
-    place = Ground(tmp_path)
-    await place.open()
-    try:
-        yield place
-    finally:
-        await place.close()
-
-
-@pytest.fixture
 async def tally(ground: Ground) -> AsyncIterator[Tally]:
     noted = Tally()
     try:
@@ -100,6 +93,17 @@ def provide(monkeypatch: pytest.MonkeyPatch) -> Iterator[Provide]:
             return provider
 
         yield start
+
+
+def noting(calls: list[Call], *replies: Reply | str) -> Brain:
+    """Answers by turn, and notes in ``calls`` what it is asked."""
+    scripted = script(replies)
+
+    def brain(call: Call) -> Any:
+        calls.append(call)
+        return scripted(call)
+
+    return brain
 
 
 async def emitted(ground: Ground, run: str, name: str) -> list[dict[str, Any]]:

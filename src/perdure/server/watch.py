@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from types import TracebackType
 from typing import Self
 
 from perdure.errors import StoreUnavailable
@@ -82,12 +81,7 @@ class Watch:
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._leave()
 
     def told(self, payload: str) -> None:

@@ -27,11 +27,11 @@ from typing_extensions import TypedDict
 
 import perdure
 from perdure.app import App
-from perdure.core.record import Entry, Kind
 from perdure.errors import ConfigError
 from perdure.frameworks import langgraph
 from perdure.testing.simulator import Reply
 from tests.integration.langgraph.conftest import Provide, Tally, claude
+from tests.integration.stage import tool_entries
 from tests.running import Ground
 
 
@@ -63,10 +63,6 @@ def tool_graph(tools: Any, *calls: tuple[str, dict[str, Any]], after: Any = None
         graph.add_node("after", after)
         graph.add_edge("tools", "after")
     return graph.compile()
-
-
-async def tool_entries(ground: Ground, run: str) -> list[Entry]:
-    return [e for e in await ground.store.journal(run) if e.kind == Kind.TOOL]
 
 
 def holding(tally: Tally) -> Any:

@@ -17,7 +17,7 @@ from perdure.core.record import EntryState, Kind, RecordType
 from perdure.errors import ConfigError, InvalidInput
 from perdure.frameworks.openai_agents import Configured, uninstall
 from perdure.testing.simulator import Call, Reply
-from tests.integration.openai_agents.conftest import SOON, Provide, Tally, listening
+from tests.integration.openai_agents.conftest import SOON, Provide, Tally, noting
 from tests.integration.stage import emitted, tool_entries
 from tests.running import Ground
 
@@ -48,7 +48,7 @@ async def test_a_conversation_in_and_a_typed_output_out(ground: Ground, provide:
         days: int
 
     calls: list[Call] = []
-    provide(listening(calls, "unused", '{"city": "Rome", "days": 3}'))
+    provide(noting(calls, "unused", '{"city": "Rome", "days": 3}'))
     app = App()
     app.add(Agent(name="planner", output_type=Plan, model="gpt-5"))
     await ground.begin(app)
@@ -281,7 +281,7 @@ async def test_bad_arguments_for_a_once_tool_are_no_uncertain_payment(
 
     calls: list[Call] = []
     provide(
-        listening(
+        noting(
             calls,
             Reply(tools=[("pay", {"amount": "much"})]),
             Reply(tools=[("pay", {"amount": 3})]),
@@ -324,7 +324,7 @@ async def test_a_failed_tool_is_told_to_the_model_and_told_again_at_a_replay(
 
     calls: list[Call] = []
     provider = provide(
-        listening(
+        noting(
             calls, Reply(tools=[("flaky", {"n": 1})]), Reply(tools=[("flaky", {"n": 2})]), "done"
         )
     )

@@ -14,7 +14,7 @@ from perdure.frameworks.openai_agents import (
     wait_for_approvals_blocking,
 )
 from perdure.testing.simulator import Call, Reply
-from tests.integration.openai_agents.conftest import Provide, Tally, listening
+from tests.integration.openai_agents.conftest import Provide, Tally, noting
 from tests.integration.stage import answer, emitted
 from tests.running import Ground
 
@@ -91,7 +91,7 @@ async def test_a_refusal_with_a_word_for_the_model(
     ground: Ground, provide: Provide, tally: Tally
 ) -> None:
     calls: list[Call] = []
-    provide(listening(calls, Reply(tools=[("send", {"to": "ann"})]), "not sent"))
+    provide(noting(calls, Reply(tools=[("send", {"to": "ann"})]), "not sent"))
     app = App()
     app.add(mailer(tally), park_after=0)
     await ground.begin(app)

@@ -22,7 +22,7 @@ import perdure
 from perdure.app import App
 from perdure.core.record import EntryState, Kind
 from perdure.testing.simulator import Call, Reply
-from tests.integration.openai_agents.conftest import SOON, Provide, Tally, listening
+from tests.integration.openai_agents.conftest import SOON, Provide, Tally, noting
 from tests.integration.stage import tool_entries
 from tests.running import Ground
 
@@ -111,7 +111,7 @@ async def test_a_run_that_parks_in_a_tool_is_no_failure_of_the_tool(
 
     worker = Agent(name="worker", tools=[rest, quick], model="gpt-5")
     calls: list[Call] = []
-    provider = provide(listening(calls, Reply(tools=[("rest", {}), ("quick", {})]), "done"))
+    provider = provide(noting(calls, Reply(tools=[("rest", {}), ("quick", {})]), "done"))
     app = App()
     if form == "run_sync":
 
@@ -154,7 +154,7 @@ async def test_a_cancelled_run_tells_the_model_nothing(ground: Ground, provide: 
 
     begun = asyncio.Event()
     calls: list[Call] = []
-    provide(listening(calls, Reply(tools=[("slow", {})]), "must not be asked"))
+    provide(noting(calls, Reply(tools=[("slow", {})]), "must not be asked"))
     app = App()
     app.add(Agent(name="worker", tools=[slow], model="gpt-5"))
     await ground.begin(app)
@@ -185,7 +185,7 @@ async def test_a_tool_over_its_time_is_told_and_the_same_at_a_replay(
 
     calls: list[Call] = []
     provider = provide(
-        listening(calls, Reply(tools=[("slow", {})]), Reply(tools=[("hold", {})]), "done")
+        noting(calls, Reply(tools=[("slow", {})]), Reply(tools=[("hold", {})]), "done")
     )
     app = App()
     app.add(Agent(name="worker", tools=[slow, hold], model="gpt-5"))

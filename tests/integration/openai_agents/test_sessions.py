@@ -12,7 +12,7 @@ from agents import Agent, Runner, SQLiteSession, function_tool
 from perdure.app import App
 from perdure.frameworks.openai_agents import Configured
 from perdure.testing.simulator import Call, Reply
-from tests.integration.openai_agents.conftest import Provide, Tally, listening
+from tests.integration.openai_agents.conftest import Provide, Tally, noting
 from tests.running import Ground
 
 
@@ -32,9 +32,7 @@ async def test_a_conversation_is_kept_once(
         return "ok"
 
     calls: list[Call] = []
-    provider = provide(
-        listening(calls, Reply(tools=[("hold", {})]), "first answer", "second answer")
-    )
+    provider = provide(noting(calls, Reply(tools=[("hold", {})]), "first answer", "second answer"))
     agent = Agent(name="chat", tools=[hold], model="gpt-5")
 
     def session(name: str) -> SQLiteSession:

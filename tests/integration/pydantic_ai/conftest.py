@@ -3,12 +3,9 @@ addresses, a real store; workers that are stopped and started over it."""
 
 from __future__ import annotations
 
-from typing import Any
+from tests.integration.stage import ground, noting, provide, tally
 
-from perdure.testing.simulator import Brain, Call, Reply, script
-from tests.integration.stage import ground, provide, tally
-
-__all__ = ["ground", "provide", "tally"]
+__all__ = ["ground", "noting", "provide", "tally"]
 
 # A name is how users say it. Each speaks another wire format.
 MODELS = {
@@ -17,14 +14,3 @@ MODELS = {
     "responses": "openai-responses:gpt-5-mini",
 }
 CLAUDE = MODELS["anthropic"]
-
-
-def noting(seen: list[Call], *replies: Reply | str) -> Brain:
-    """Answers by turn, and notes what it is asked."""
-    scripted = script(replies)
-
-    def brain(call: Call) -> Any:
-        seen.append(call)
-        return scripted(call)
-
-    return brain

@@ -5,18 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import Ground
+from tests.running import ground
 from tests.unit.runtime.harness import House, opened
 
-
-@pytest.fixture
-async def ground(tmp_path: Path) -> AsyncIterator[Ground]:
-    place = Ground(tmp_path)
-    await place.open()
-    try:
-        yield place
-    finally:
-        await place.close()
+__all__ = ["ground", "house"]
 
 
 @pytest.fixture

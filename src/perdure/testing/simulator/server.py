@@ -10,18 +10,19 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from types import TracebackType
 from typing import Any, Self
 
 import uvicorn
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from perdure.errors import PortInUse
 from perdure.testing.simulator.app import DEFAULT_MODELS, build
 from perdure.testing.simulator.brain import Brain, echo
+from perdure.testing.simulator.doors import Doors, listen, url_of
 from perdure.testing.simulator.faults import Fault
+from perdure.testing.simulator.quota.limit import Quota
+from perdure.testing.simulator.quota.prompt_cache import PromptCache
 from perdure.testing.simulator.simulation import DEFAULT_ROWS, Simulation
 from perdure.testing.simulator.steering import Steering
 
@@ -45,7 +46,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._ready = ready
         self._end = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
 
     async def main_loop(self) -> None:
         self._ready.set_result(None)
@@ -61,7 +62,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
-            server.close()
+            server.close()  # once more does nothing
         for connection in list(self.server_state.connections):
             connection.transport.abort()
         for task in list(self.server_state.tasks):
@@ -75,13 +76,38 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield  # signals belong to whoever started this: see ``serve``
 
+    def shut(self, port: int, spare: Any = None) -> None:
+        """Stops to listen on a port and cuts its connections, but for the transport ``spare``."""
+        for server in self.servers:
+            if any(sock.getsockname()[1] == port for sock in server.sockets):
+                server.close()
+        for connection in list(self.server_state.connections):
+            transport = connection.transport
+            address = transport.get_extra_info("sockname")
+            if transport is not spare and address and address[1] == port:
+                transport.abort()
+
+    async def reopen(self, sock: socket.socket) -> None:
+        """Serves on one more listening socket."""
+        config = self.config
+
+        def protocol() -> asyncio.Protocol:
+            made: asyncio.Protocol = _Protocol(
+                config=config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+            return made
+
+        loop = asyncio.get_running_loop()
+        self.servers.append(await loop.create_server(protocol, sock=sock, backlog=2048))
+
     def end(self) -> None:
         """Stops the server; safe from any thread."""
-        self._loop.call_soon_threadsafe(self._end.set)
+        self.loop.call_soon_threadsafe(self._end.set)
 
 
-async def run(app: Any, sock: socket.socket, ready: Future[Server]) -> None:
-    """Serves on a listening socket until the server, given to ``ready``, is ended."""
+async def run(app: Any, sock: socket.socket | Doors, ready: Future[Server]) -> None:
+    """Serves on a listening socket, or on all of ``Doors``, until the server, given to ``ready``,
+    is ended."""
     config = uvicorn.Config(
         app, http=_Protocol, ws="none", lifespan="off", interface="asgi3", log_config=None,
         access_log=False, proxy_headers=False, server_header=False, timeout_keep_alive=75,
@@ -89,30 +115,15 @@ async def run(app: Any, sock: socket.socket, ready: Future[Server]) -> None:
     up: Future[None] = Future()
     server = Server(config, up)
     up.add_done_callback(lambda _: ready.set_result(server))
-    await server.serve([sock])
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises PortInUse."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sets TCP_NODELAY only where the protocol number is given; without it every answer
-    # waits 40 ms for a delayed acknowledgement.
-    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    if isinstance(sock, socket.socket):
+        await server.serve([sock])
+        return
+    sock.server = server
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, port))
-        sock.listen(2048)
-    except OSError as error:
+        await server.serve(sock.sockets())
+    finally:
+        sock.server = None
         sock.close()
-        raise PortInUse(f"The simulator cannot listen on {host}:{port}: {error}") from error
-    sock.setblocking(False)
-    return sock
-
-
-def url_of(sock: socket.socket) -> str:
-    """Where a listening socket is reached."""
-    host, port = sock.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class ProviderSimulator(Steering):
@@ -122,7 +133,9 @@ class ProviderSimulator(Steering):
             client = AsyncAnthropic(base_url=sim.url, api_key="any")
 
     Also a plain context manager, or ``start()`` and ``stop()``. All methods may be called from
-    any thread. ``rows`` bounds the ledger; ``port`` 0 takes a free one.
+    any thread. ``rows`` bounds the ledger; ``port`` 0 takes a free one. ``limits``: see ``Quota``;
+    ``cache``: see ``PromptCache``. ``targets``: names that have a port of their own besides being
+    served below ``url/NAME``; a mapping says which port.
     """
 
     def __init__(
@@ -134,26 +147,29 @@ class ProviderSimulator(Steering):
         port: int = 0,
         rows: int = DEFAULT_ROWS,
         models: tuple[str, ...] = DEFAULT_MODELS,
+        limits: Iterable[Quota] = (),
+        cache: PromptCache | None = None,
+        targets: Iterable[str] | Mapping[str, int] = (),
     ) -> None:
-        super().__init__(Simulation(brain, faults, rows=rows))
-        self._app = build(self.simulation, models)
-        self._address = (host, port)
-        self._sock: socket.socket | None = None
+        super().__init__(Simulation(brain, faults, rows=rows, limits=limits, cache=cache))
+        self._models = models
+        ports = targets if isinstance(targets, Mapping) else dict.fromkeys(targets, 0)
+        self._address = (host, port, ports)
+        self._doors: Doors | None = None
         self._server: Server | None = None
         self._thread: threading.Thread | None = None
-        self._at: str | None = None
 
     def start(self) -> Self:
-        """Listens and serves; returns when it does. Raises PortInUse."""
+        """Listens and serves; returns when it does. Raises PortInUse and InvalidInput."""
         if self._thread is not None:
             raise RuntimeError("the simulator is running")
-        sock = listen(*self._address)
-        self._at = url_of(sock)
+        self._doors = doors = Doors(*self._address)
+        app = build(self.simulation, self._models, doors)
         ready: Future[Server] = Future()
 
         def body() -> None:
             try:
-                asyncio.run(run(self._app, sock, ready))
+                asyncio.run(run(app, doors, ready))
             except BaseException as error:
                 if ready.done():
                     raise
@@ -175,36 +191,49 @@ class ProviderSimulator(Steering):
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     async def __aenter__(self) -> Self:
         return await asyncio.to_thread(self.start)
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await asyncio.to_thread(self.stop)
 
     @property
     def url(self) -> str:
         """``http://127.0.0.1:PORT``: the base URL for Anthropic clients."""
-        if self._at is None:
-            raise RuntimeError("the simulator was never started")
-        return self._at
+        return self.target_url("")
 
     @property
     def openai_url(self) -> str:
         """The base URL for OpenAI clients: ``url`` and ``/v1``."""
         return f"{self.url}/v1"
+
+    def target_url(self, target: str) -> str:
+        """Where a named target is reached by a port of its own; OpenAI clients need ``/v1`` after
+        it. Raises InvalidInput for a name that is none."""
+        if self._doors is None:
+            raise RuntimeError("the simulator was never started")
+        return self._doors.url(target)
+
+    def down(self, target: str = "", *, seconds: float | None = None) -> None:
+        """From now on a target refuses connections, and those it has are cut; ``up`` ends that,
+        or the time does. Concerns the target's port, not ``url/NAME``."""
+        self._steer(self._running().shut(target, seconds=seconds))
+
+    def up(self, target: str = "") -> None:
+        """A target accepts connections again."""
+        self._steer(self._running().open(target))
+
+    def _running(self) -> Doors:
+        if self._server is None or self._doors is None:
+            raise RuntimeError("the simulator is not running")
+        return self._doors
+
+    def _steer(self, work: Coroutine[Any, Any, None]) -> None:
+        assert self._server is not None
+        asyncio.run_coroutine_threadsafe(work, self._server.loop).result()
 
     @property
     def port(self) -> int:
