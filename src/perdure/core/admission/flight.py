@@ -1,0 +1,196 @@
+"""Calls in flight, where output is counted as it is made: what is still to come.
+
+A worker keeps its calls in a ``Hand`` and writes only their totals into a pool's document, so that
+the document grows with workers, not with calls. The totals are absolute: writing them twice, or
+after an answer that got lost, changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import ceil, sqrt
+
+from perdure.core.admission.demand import Admitted, Demand
+from perdure.core.admission.limits import GRAINS, Limit
+from perdure.core.admission.meter import Meter
+
+Z = 2.0  # standard deviations held above what is expected (../shared reference: zero 429s at 2)
+REFRESH_S = 0.25  # how old a worker's totals may get before its calls are looked at again
+
+
+class Flight:
+    """One call in flight. ``seen``: tokens that came so far, None where nobody looks (a response
+    that comes whole); ``booked``: those that are counted already."""
+
+    __slots__ = ("at", "booked", "demand", "remaining", "seen", "variance")
+
+    def __init__(self, demand: Demand, at: float) -> None:
+        self.demand, self.at = demand, at
+        self.seen: int | None = None
+        self.booked = 0
+        self.remaining, self.variance = demand.expected, demand.variance
+
+    def look(self, now: float) -> None:
+        """Book what was made until ``now`` (unix seconds) and expect the rest."""
+        demand = self.demand
+        if self.seen is None:
+            made = min(demand.expected, demand.rate * max(0.0, now - self.at))
+            self.booked = max(self.booked, int(made))
+        else:
+            self.booked = self.seen
+        self.remaining, self.variance = residual(
+            demand.expected, demand.variance, self.booked, demand.ceiling
+        )
+
+
+def residual(expected: float, variance: float, made: float, ceiling: float) -> tuple[float, float]:
+    """Mean and variance of what a call still makes, having made ``made`` of at most ``ceiling``.
+
+    The mean residual life of a generalized Pareto distribution with that mean and variance (Hall
+    and Wellner, "Mean residual life", 1981): m(x) = m + x * xi / (1 - xi), xi = (1 - m²/s²) / 2. It
+    is right for equal, uniform and exponential lengths and rises for heavy tails.
+    """
+    left = max(0.0, ceiling - made)
+    if expected <= 0 or variance <= 0:
+        return min(left, max(0.0, expected - made)), 0.0
+    square = variance / (expected * expected)  # of the coefficient of variation
+    xi = (1.0 - 1.0 / square) / 2.0
+    mean = min(left, max(0.0, expected + made * xi / (1.0 - xi)))
+    # Nothing within [0, left] with that mean varies more.
+    return mean, min(mean * mean * square, mean * (left - mean))
+
+
+class Total:
+    """What a worker's calls in one pool come to. ``remaining``, ``variance``: expected output in
+    tokens; ``rate``: tokens a second; ``made``: tokens booked since the worker began."""
+
+    __slots__ = ("calls", "made", "rate", "remaining", "variance")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.remaining = self.variance = self.rate = 0.0
+        self.made = 0
+
+
+class Hand:
+    """All that one worker (incarnation) has under way; it lives in the worker's memory. Not
+    thread-safe. Tell it after a swap was done, never before.
+
+    ``waiting``: by pool, how many calls wait in this worker; the caller keeps it.
+    """
+
+    __slots__ = ("_looked", "flights", "totals", "waiting", "worker")
+
+    def __init__(self, worker: str) -> None:
+        self.worker = worker
+        self.flights: dict[str, Flight] = {}
+        self.totals: dict[str, Total] = {}
+        self.waiting: dict[str, int] = {}
+        self._looked = 0.0
+
+    def start(self, demand: Demand, admitted: Admitted) -> None:
+        """A call was admitted (and the documents that say so are written)."""
+        self.flights[demand.id] = Flight(demand, admitted.at)
+        for key in demand.pools:
+            total = self.totals.get(key)
+            if total is None:
+                total = self.totals[key] = Total()
+            total.calls += 1
+            total.remaining += demand.expected
+            total.variance += demand.variance
+            total.rate += demand.rate
+
+    def saw(self, call: str, tokens: int) -> None:
+        """So much of a stream has come, in all. Cheap: call it for every chunk, or seldom."""
+        flight = self.flights.get(call)
+        if flight is not None:
+            flight.seen = tokens
+
+    def end(self, call: str, output: int | None, *, sent: bool = True) -> None:
+        """The call is over and made ``output`` tokens; None: not known, and what was expected
+        counts as made. Unknown calls are passed over. ``settle`` comes after."""
+        flight = self.flights.pop(call, None)
+        if flight is None:
+            return
+        if not sent:
+            output = 0
+        elif output is None:
+            output = flight.booked + ceil(flight.remaining)
+        for key in flight.demand.pools:
+            total = self.totals[key]
+            total.calls -= 1
+            total.remaining = max(0.0, total.remaining - flight.remaining)
+            total.variance = max(0.0, total.variance - flight.variance)
+            total.rate = max(0.0, total.rate - flight.demand.rate)
+            total.made += output - flight.booked
+
+    def look(self, now: float) -> None:
+        """Bring the totals up to ``now``, where they are older than REFRESH_S."""
+        if now - self._looked < REFRESH_S:
+            return
+        self._looked = now
+        for total in self.totals.values():
+            total.remaining = total.variance = total.rate = 0.0
+        for flight in self.flights.values():
+            before = flight.booked
+            flight.look(now)
+            for key in flight.demand.pools:
+                total = self.totals[key]
+                total.remaining += flight.remaining
+                total.variance += flight.variance
+                total.rate += flight.demand.rate
+                total.made += flight.booked - before
+
+    def in_flight(self, pool: str) -> int:
+        """Tokens already booked for the calls that are in flight in ``pool``."""
+        return sum(f.booked for f in self.flights.values() if pool in f.demand.pools)
+
+
+class Outlook:
+    """What all workers' calls in flight will make of a pool's output.
+
+    ``remaining``, ``variance``: in tokens; ``rate``: tokens a second; ``unseen``: tokens that may
+    have been made since the workers last told.
+    """
+
+    __slots__ = ("rate", "remaining", "unseen", "variance")
+
+    def __init__(self, told: Iterable[tuple[float, float, float, float]], now: float) -> None:
+        """``told``: of each worker when (unix seconds), remaining, variance, rate."""
+        self.remaining = self.variance = self.rate = self.unseen = 0.0
+        for seen, remaining, variance, rate in told:
+            self.remaining += remaining
+            self.variance += variance
+            self.rate += rate
+            self.unseen += rate * max(0.0, now - seen)
+
+    def when(self, meter: Meter, limit: Limit, demand: Demand, ahead: float, now: float) -> float:
+        """The first time when ``demand`` may start: ``now`` if for every horizon h the window holds
+        what is used and not gone by then, and what calls in flight and this one make by then.
+
+        What they make by h is at most v*h, the sum of their rates, and at most the expected rest
+        with Z standard deviations: the lesser counts. (The reference adds the deviations at every
+        h; where v*h is the lesser, the lengths of calls do not matter.)
+        """
+        share = meter.believed(now)
+        most = int(limit.amount * share)
+        whole = self.remaining + demand.expected + Z * sqrt(self.variance + demand.variance)
+        free = most - meter.used - ahead - demand.charge(limit)
+        fill = None  # of the provider's small bucket, below what it may hold
+        if limit.capacity is not None:
+            fill = limit.capacity - max(0.0, meter.tat - now) * limit.rate * share - ahead
+            fill -= demand.charge(limit)
+        if free >= whole and (fill is None or fill >= whole):
+            return now
+        wait = 0.0
+        rate, own, drain = self.rate, max(demand.rate, 1e-3), limit.rate * share
+        left = (meter.k + 1) * limit.grain - now  # until the first part leaves
+        for i in range(GRAINS + 1):
+            h = left + i * limit.grain  # just before part i leaves
+            made = self.unseen + rate * h
+            room = free if fill is None else min(free, fill + drain * (h - limit.grain))
+            if room < whole and made + own * (h - wait) > room:
+                # Start so late that what it makes by then fits; where nothing does, after then.
+                wait = max(wait, h if made >= room else h - (room - made) / own)
+            free += meter.counts[i]
+        return now if wait <= 0 else now + wait + 1e-3

@@ -1,0 +1,269 @@
+"""What all workers know about one pool: meters, workers, who waits. One small JSON document.
+
+The functions of this package change a State in place. After a refused swap throw it away and
+decode the document that is there.
+
+Invariant: nothing in it is kept for a single call but for the first few that wait, so it grows with
+workers and limits only: below 4 KB with 8 workers and 4 limits.
+"""
+
+from __future__ import annotations
+
+from math import ceil, sqrt
+from typing import Any
+
+from perdure.core.admission.demand import Demand, mark
+from perdure.core.admission.flight import Hand, Outlook, Z
+from perdure.core.admission.limits import GRAINS, Limit, Pool, What
+from perdure.core.admission.line import HEAD_TTL_S, TENANTS, Head, faded, head
+from perdure.core.admission.meter import Meter, empty
+from perdure.errors import CodecError
+
+FORMAT = 1
+TTL_S = 5.0  # a worker that was silent for longer is gone
+BACK_S = 60.0  # a keeper's clock that went back by more is another clock
+GHOST = "?"  # stands for workers that a lost document knew
+SLOW_S = 2.0  # how long a call takes, before any was seen to end
+CALLS = 1 / 16  # weight of one more call in the mean of how long calls take
+
+
+class Entry:
+    """One worker in a document. ``seen``: when it last wrote (unix seconds). ``waiting``: calls that
+    wait in it; ``heads``: the first of them. The rest is as in Total."""
+
+    __slots__ = ("calls", "heads", "made", "rate", "remaining", "seen", "variance", "waiting")
+
+    def __init__(
+        self,
+        seen: float,
+        calls: int = 0,
+        remaining: float = 0,
+        variance: float = 0,
+        rate: float = 0,
+        made: int = 0,
+        waiting: int = 0,
+        heads: list[list[object]] | tuple[()] = (),
+    ) -> None:
+        self.seen, self.calls, self.waiting, self.made = seen, calls, waiting, made
+        self.remaining, self.variance, self.rate = remaining, variance, rate
+        self.heads = [head(row) for row in heads] if heads else []
+
+    def row(self) -> list[object]:
+        """As JSON values; ``Entry(*row)`` reads it back."""
+        return [
+            round(self.seen, 3), self.calls, ceil(self.remaining), ceil(self.variance),
+            round(self.rate, 1), self.made, self.waiting, [head.row() for head in self.heads],
+        ]  # fmt: skip
+
+
+class State:
+    """A pool's document, decoded. ``t``: the latest time it was told (unix seconds); ``hold``: no
+    admission before (Retry-After). ``given``: by tenant, what it was given lately as a share of the
+    tightest limit, and when that was so. ``passed``: calls admitted before an older one since the
+    oldest had its turn. ``slow``: mean seconds a call takes. ``holds``: of whole runs, by worker."""
+
+    __slots__ = (
+        "foreign", "given", "hold", "holds", "meters", "passed", "pool", "slow", "t", "workers",
+    )  # fmt: skip
+
+    def __init__(self, pool: Pool, meters: list[Meter], t: float) -> None:
+        self.pool, self.meters, self.t = pool, meters, t
+        self.hold, self.passed, self.slow = 0.0, 0, SLOW_S
+        self.workers: dict[str, Entry] = {}
+        self.given: dict[str, list[float]] = {}
+        self.holds: dict[str, list[float]] = {}
+        self.foreign: dict[str, list[Any]] = {}  # meters of limits that another worker's settings have
+
+    def tend(self, now: float) -> float:
+        """Bring everything to ``now`` and return it, or the document's own time where that is later:
+        workers estimate the keeper's clock from below. Those that are silent are forgotten: what
+        they had in flight counts as made."""
+        if now < self.t - BACK_S:
+            self._rebase(now)
+        now = self.t = max(now, self.t)
+        for limit, meter in zip(self.pool.limits, self.meters, strict=True):
+            meter.tend(limit, now)
+        gone = None
+        for name, entry in self.workers.items():
+            if entry.seen < now - HEAD_TTL_S:
+                entry.heads = []
+                if entry.seen < now - TTL_S:
+                    gone = [*gone, name] if gone else [name]
+        for name in gone or ():
+            self.remove(name)
+        return now
+
+    def remove(self, worker: str) -> None:
+        """Forget a worker; what it had in flight counts as made now."""
+        self.holds.pop(worker, None)
+        entry = self.workers.pop(worker, None)
+        if entry is not None and entry.calls and self.pool.produced:
+            self.make(entry.remaining + Z * sqrt(entry.variance))
+
+    def make(self, tokens: float) -> None:
+        """Book output that was made."""
+        if tokens:
+            for limit, meter in zip(self.pool.limits, self.meters, strict=True):
+                if limit.produced:
+                    meter.book(limit, tokens, self.t)
+
+    def enter(self, hand: Hand) -> Entry:
+        """Write what the worker has in flight, and book what it made since it last did."""
+        hand.look(self.t)
+        key = self.pool.key
+        entry = self.workers.get(hand.worker)
+        total = hand.totals.get(key)
+        if entry is None:
+            entry = self.workers[hand.worker] = Entry(self.t)
+            # New here, or taken for dead: what it made of the calls it still has counts again.
+            made = hand.in_flight(key) if total else 0
+        else:
+            made = total.made - entry.made if total else 0
+        entry.seen = self.t
+        if total:
+            self.make(made)
+            entry.calls, entry.made = total.calls, total.made
+            entry.remaining, entry.variance = total.remaining, total.variance
+            entry.rate = total.rate
+        else:
+            entry.calls, entry.made = 0, 0
+            entry.remaining = entry.variance = entry.rate = 0.0
+        return entry
+
+    def outlook(self) -> Outlook:
+        """Of output that is still to come."""
+        told = ((e.seen, e.remaining, e.variance, e.rate) for e in self.workers.values() if e.calls)
+        return Outlook(told, self.t)
+
+    def calls(self) -> int:
+        """Calls in flight, of all workers."""
+        return sum([entry.calls for entry in self.workers.values()])
+
+    def give(self, tenant: str, share: float) -> None:
+        """Remember what a tenant was given."""
+        name = mark(tenant)
+        was = self.given.get(name)
+        now = self.t
+        if was is None:
+            if len(self.given) >= TENANTS:
+                least = min(self.given, key=lambda n: faded(self.given[n][0], now - self.given[n][1]))
+                del self.given[least]
+            self.given[name] = [share, now]
+        else:
+            was[0], was[1] = faded(was[0], now - was[1]) + share, now
+
+    def share(self, need: tuple[int, ...]) -> float:
+        """The part of its tightest limit that a need takes."""
+        return max(
+            (n / limit.amount for n, limit in zip(need, self.pool.limits, strict=True)), default=0.0
+        )
+
+    def need(self, demand: Demand) -> tuple[int, ...]:
+        """In the order of the limits."""
+        return tuple([demand.need(limit) for limit in self.pool.limits])
+
+    def encode(self) -> dict[str, Any]:
+        """As JSON values."""
+        meters = {
+            limit.name: meter.row()
+            for limit, meter in zip(self.pool.limits, self.meters, strict=True)
+        }
+        document: dict[str, Any] = {
+            "v": FORMAT, "t": round(self.t, 3), "hold": round(self.hold, 3), "passed": self.passed,
+            "slow": round(self.slow, 2), "m": {**meters, **self.foreign},
+            "w": {name: entry.row() for name, entry in self.workers.items()},
+            "f": {n: [round(g, 4), round(at)] for n, (g, at) in self.given.items()},
+        }  # fmt: skip
+        if self.holds:
+            document["h"] = self.holds
+        return document
+
+    def _rebase(self, now: float) -> None:
+        """The keeper's clock went far back: what is in the windows is not known any more."""
+        self.t = now
+        for limit, meter in zip(self.pool.limits, self.meters, strict=True):
+            if limit.what is not What.CONCURRENT:
+                level = meter.level
+                meter.__init__(int(now // limit.grain), now, level, now, [0])  # type: ignore[misc]
+                meter.fill(limit, now)
+        self.hold = min(self.hold, now + TTL_S)
+        self.given = {}
+        for entry in self.workers.values():
+            entry.seen, entry.heads = now, []
+
+
+def fresh(pool: Pool, now: float, *, full: bool = False) -> State:
+    """A pool of which nothing is known. ``full``: something was, and is lost (a keeper that failed
+    over without its data): windows count as evenly used at the full rate, and for TTL_S every
+    place as taken, until the workers that live have told what they have in flight."""
+    state = State(pool, [empty(limit, now) for limit in pool.limits], now)
+    if full:
+        ghost = Entry(now)
+        for limit, meter in zip(pool.limits, state.meters, strict=True):
+            meter.fill(limit, now)
+            if limit.what is What.CONCURRENT:
+                ghost.calls = limit.amount
+            elif limit.produced:
+                ghost.calls = max(1, ghost.calls)
+                ghost.rate, ghost.remaining = limit.rate, limit.rate * TTL_S
+        if ghost.calls:
+            state.workers[GHOST] = ghost
+    return state
+
+
+def decode(value: object, pool: Pool) -> State:
+    """Read back what ``encode`` made, for ``pool`` as this worker's settings have it.
+
+    A limit that the document does not know counts as evenly used; a meter that the settings do not
+    know is kept as long as its window. Raises CodecError for anything else than such a document."""
+    try:
+        if not isinstance(value, dict):
+            raise TypeError("it is no object")
+        if value["v"] != FORMAT:
+            raise ValueError(f"its format is {value['v']!r}, this version reads {FORMAT}")
+        return _decode(value, pool)
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
+        why = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+        raise CodecError(
+            f"The shared document of the pool {pool.key!r} cannot be read: {why}.",
+            hint="Delete it: admission then starts as if the windows were full.",
+        ) from error
+
+
+def _decode(value: dict[str, Any], pool: Pool) -> State:
+    t = float(value["t"])
+    rows: dict[str, list[Any]] = dict(value["m"])
+    meters = [_meter(rows.pop(limit.name, None), limit, t) for limit in pool.limits]
+    state = State(pool, meters, t)
+    state.hold, state.passed, state.slow = value["hold"] + 0.0, value["passed"] + 0, value["slow"] + 0.0
+    for name, row in value["w"].items():
+        entry = state.workers[name] = Entry(*row)
+        # A sum of what is no number is none.
+        entry.seen + entry.calls + entry.remaining + entry.variance + entry.rate + entry.made
+        if entry.heads:
+            size = len(pool.limits)
+            entry.heads = [head for head in entry.heads if len(head.need) == size]
+    for name, (given, at) in value["f"].items():
+        state.given[name] = [given + 0.0, at + 0.0]
+    holds = value.get("h")
+    if holds:
+        state.holds = {name: [n + 0.0 for n in row] for name, row in holds.items()}
+    for name, row in rows.items():
+        per = float(name.split("/")[1].rstrip("p"))
+        if row[0] and row[0] * per / GRAINS > t - 4 * per:
+            state.foreign[name] = row
+    return state
+
+
+def _meter(row: list[Any] | None, limit: Limit, t: float) -> Meter:
+    if row is None:
+        meter = empty(limit, t)
+        meter.fill(limit, t)
+        return meter
+    meter = Meter(*row)
+    if limit.what is not What.CONCURRENT and len(meter.counts) != GRAINS + 1:
+        raise ValueError(f"the meter {limit.name} has {len(meter.counts)} parts")
+    # A sum of what is no number is none.
+    if meter.used < 0 or not isinstance(meter.k + meter.tat + meter.level + meter.cut, float):
+        raise ValueError(f"the meter {limit.name} holds less than nothing")
+    return meter
