@@ -23,6 +23,7 @@ from starlette.types import Receive, Scope, Send
 from perdure.errors import PerdureError
 from perdure.testing.simulator.answer import Delivery
 from perdure.testing.simulator.controls import controls, json_response
+from perdure.testing.simulator.doors import Doors
 from perdure.testing.simulator.simulation import Exchange, Simulation
 from perdure.testing.simulator.steps import Cut, Held, Part, Sleep, Start, Step, steps
 from perdure.testing.simulator.tokens import ident
@@ -30,6 +31,7 @@ from perdure.testing.simulator.wire import WIRES, Wire, WireError
 
 __all__ = ["DEFAULT_MODELS", "build"]
 
+_BASES = ("", "/{target}")
 DEFAULT_MODELS = ("claude-simulated", "gpt-simulated")
 
 T = TypeVar("T")
@@ -118,9 +120,10 @@ class _Link:
 class _Endpoint:
     """ASGI app of one provider route."""
 
-    def __init__(self, simulation: Simulation, wire: Wire) -> None:
+    def __init__(self, simulation: Simulation, wire: Wire, doors: Doors | None) -> None:
         self._simulation = simulation
         self._wire = wire
+        self._doors = doors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         link = _Link(scope, receive, send)
@@ -129,7 +132,12 @@ class _Endpoint:
         except _Gone:
             return
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
-        exchange = self._simulation.open(self._wire, scope["path"], headers, raw)
+        path, target = scope["path"], scope["path_params"].get("target", "")
+        if target:
+            path = path[len(target) + 1 :]
+        elif self._doors is not None and scope["server"]:
+            target = self._doors.name_of(scope["server"][1])
+        exchange = self._simulation.open(self._wire, path, headers, raw, target)
         try:
             delivery = self._simulation.respond(exchange)
             if inspect.isawaitable(delivery):
@@ -170,18 +178,28 @@ async def _forever() -> None:
     await asyncio.get_running_loop().create_future()
 
 
-def build(simulation: Simulation, models: tuple[str, ...] = DEFAULT_MODELS) -> Starlette:
-    """The ASGI app. It needs a server that puts its transport into ``scope["state"]``."""
+def build(
+    simulation: Simulation,
+    models: tuple[str, ...] = DEFAULT_MODELS,
+    doors: Doors | None = None,
+) -> Starlette:
+    """The ASGI app. It needs a server that puts its transport into ``scope["state"]``.
+
+    Everything a provider serves is also there below ``/NAME``, for targets of any name.
+    """
     provider = [
-        Route(path, _Endpoint(simulation, wire), methods=["POST"]) for path, wire in WIRES.items()
+        Route(base + path, _Endpoint(simulation, wire, doors), methods=["POST"])
+        for base in _BASES
+        for path, wire in WIRES.items()
     ]
     listing = [
-        Route("/v1/models", _models(models), methods=["GET"]),
-        Route("/v1/models/{model}", _models(models), methods=["GET"]),
+        Route(base + path, _models(models), methods=["GET"])
+        for base in _BASES
+        for path in ("/v1/models", "/v1/models/{model}")
     ]
     handlers: dict[Any, Any] = {PerdureError: _problem, ClientDisconnect: _nobody}
     return Starlette(
-        routes=[*provider, *listing, *controls(simulation)],
+        routes=[*controls(simulation, doors), *provider, *listing],
         exception_handlers=handlers,
     )
 

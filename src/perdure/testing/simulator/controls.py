@@ -11,7 +11,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from perdure.errors import InvalidInput
+from perdure.testing.simulator.doors import Doors
 from perdure.testing.simulator.faults import FaultPlan, Match
+from perdure.testing.simulator.quota.limit import quotas_from
 from perdure.testing.simulator.simulation import Simulation
 
 __all__ = ["controls", "json_response"]
@@ -27,8 +29,8 @@ def json_response(data: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(data), status, media_type="application/json")
 
 
-def controls(simulation: Simulation) -> list[Route]:
-    """The routes."""
+def controls(simulation: Simulation, doors: Doors | None = None) -> list[Route]:
+    """The routes; those of the targets' addresses where there are ``doors``."""
 
     async def calls(request: Request) -> Response:
         after, limit = _number(request, "after", 0), _number(request, "limit", _PAGE)
@@ -50,8 +52,19 @@ def controls(simulation: Simulation) -> list[Route]:
 
     async def faults(request: Request) -> Response:
         if request.method == "POST":
-            simulation.set_faults(FaultPlan.from_list(await _body(request)))
+            plan = FaultPlan.from_list(await _body(request))
+            simulation.set_faults(plan, target=request.query_params.get("target"))
         return json_response(simulation.faults())
+
+    async def limits(request: Request) -> Response:
+        if request.method == "POST":
+            simulation.set_limits(quotas_from(await _body(request)))
+        return json_response([quota.to_dict() for quota in simulation.limits()])
+
+    async def accounting(request: Request) -> Response:
+        given = {name: _number(request, name, 0.0) for name in ("since", "until")
+                 if name in request.query_params}  # fmt: skip
+        return json_response(simulation.accounting(**given).to_dict())
 
     async def hold(request: Request) -> Response:
         wish = await _object(request, {"match", "after_chunks"})
@@ -77,6 +90,9 @@ def controls(simulation: Simulation) -> list[Route]:
         return json_response(reached.to_dict())
 
     return [
+        *(_targets(doors) if doors is not None else ()),
+        Route("/_sim/limits", limits, methods=["GET", "POST"]),
+        Route("/_sim/accounting", accounting, methods=["GET"]),
         Route("/_sim/calls", calls, methods=["GET"]),
         Route("/_sim/counts", counts, methods=["GET"]),
         Route("/_sim/reset", reset, methods=["POST"]),
@@ -84,6 +100,32 @@ def controls(simulation: Simulation) -> list[Route]:
         Route("/_sim/hold", hold, methods=["POST"]),
         Route("/_sim/release", release, methods=["POST"]),
         Route("/_sim/wait", wait, methods=["GET"]),
+    ]
+
+
+def _targets(doors: Doors) -> list[Route]:
+    async def targets(request: Request) -> Response:
+        return json_response(doors.listed())
+
+    async def down(request: Request) -> Response:
+        wish = await _object(request, {"target", "seconds"})
+        seconds = wish.get("seconds")
+        if seconds is not None and (not isinstance(seconds, int | float) or seconds < 0):
+            raise InvalidInput(f"'seconds' must be a number of at least 0, not {seconds!r}.")
+        # The connection that asks lives until it has its answer.
+        asking = request.scope["state"]["transport"]
+        await doors.shut(str(wish.get("target", "")), seconds=seconds, spare=asking)
+        return json_response(doors.listed())
+
+    async def up(request: Request) -> Response:
+        wish = await _object(request, {"target"})
+        await doors.open(str(wish.get("target", "")))
+        return json_response(doors.listed())
+
+    return [
+        Route("/_sim/targets", targets, methods=["GET"]),
+        Route("/_sim/down", down, methods=["POST"]),
+        Route("/_sim/up", up, methods=["POST"]),
     ]
 
 

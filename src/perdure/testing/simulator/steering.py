@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from perdure.errors import PerdureError
 from perdure.testing.simulator.faults import Fault, FaultPlan, Match
 from perdure.testing.simulator.ledger import Counts, DigestCount, Row
+from perdure.testing.simulator.quota.books import Accounting
+from perdure.testing.simulator.quota.limit import Quota
 from perdure.testing.simulator.simulation import Simulation
 
 __all__ = ["SimulatorTimeout", "Steering"]
@@ -42,12 +44,26 @@ class Steering:
         """The ledger's rows with ``n`` above ``after``, oldest first."""
         return self.simulation.calls(after=after, limit=limit)
 
-    def set_faults(self, faults: Iterable[Fault] | FaultPlan) -> None:
-        """Replaces the fault plan; its rules start unused."""
-        self.simulation.set_faults(faults)
+    def set_faults(self, faults: Iterable[Fault] | FaultPlan, *, target: str | None = None) -> None:
+        """Replaces the fault plan, or its rules for one target alone; new rules start unused."""
+        self.simulation.set_faults(faults, target=target)
+
+    def set_limits(self, limits: Iterable[Quota]) -> None:
+        """Replaces the limits; meters and accounting begin anew."""
+        self.simulation.set_limits(limits)
+
+    def limits(self) -> tuple[Quota, ...]:
+        """The limits in force."""
+        return self.simulation.limits()
+
+    def accounting(self, since: float | None = None, until: float | None = None) -> Accounting:
+        """The provider's own books: what it bills by key, model, target and minute, and how full
+        its meters were from ``since`` to ``until`` (epoch seconds; the whole time by default)."""
+        return self.simulation.accounting(since, until)
 
     def reset(self) -> None:
-        """Forgets ledger, faults and stored responses; lets go what is held."""
+        """Forgets ledger, accounting, faults and stored responses; empties the meters; lets go
+        what is held."""
         self.simulation.reset()
 
     def hold(self, match: Match | None = None, *, after_chunks: int = 0) -> None:

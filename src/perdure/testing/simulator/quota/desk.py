@@ -69,7 +69,8 @@ class Desk:
         self, visit: Visit, body: Mapping[str, Any], ceiling: int | None, now: float
     ) -> Limited | None:
         """Lets a call in (None), with what it reads from the cache noted in its row, or not."""
-        row, read, entries = visit.row, 0, []
+        row = visit.row
+        entries: list[bytes] = []
         if self._cache is not None:
             who = f"{visit.caller.target}:{visit.caller.key}"
             read, written, entries = self._cache.look(row.format, who, body, now)

@@ -40,6 +40,7 @@ _WORDS = {
     "otpm": ("output", 60.0), "rpd": ("requests", 86400.0), "tpd": ("tokens", 86400.0),
     "concurrent": ("concurrent", 60.0),
 }  # fmt: skip
+_YES_NO = {"yes": True, "no": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,16 +169,20 @@ class Quota:
                 what, per = _WORDS[word]
                 of = "window" if per > 60 else kind
                 limits.append(Limit(what, _number(word, pairs.pop(word)), per, of))
-        listed = {name: tuple(pairs.pop(name).split(",")) for name in ("by", "models")
-                  if name in pairs}  # fmt: skip
-        failed = pairs.pop("failed", None)
-        if failed not in (None, "yes", "no"):
-            raise InvalidInput(f"`failed` is yes or no, not {failed!r}.")
-        _check(cls, pairs, "quota", hint=f"Limits are {', '.join(_WORDS)}; and kind=, by=, models=,"
-               " key=, target=, name=, failed=.")  # fmt: skip
-        known = {None: None, "yes": True, "no": False}
-        plain: dict[str, Any] = {**pairs, **listed}
-        return cls(tuple(limits), failed=known[failed], **plain)
+        named: dict[str, Any] = {
+            name: tuple(value.split(",")) if name in ("by", "models") else value
+            for name, value in pairs.items()
+        }
+        if named.get("failed") is not None:
+            named["failed"] = _YES_NO.get(named["failed"])
+        known = ("by", "models", "key", "target", "name", "failed")
+        wrong = [name for name in named if name not in known or named[name] is None]
+        if wrong:
+            raise InvalidInput(
+                f"These words are no limits: {', '.join(f'{w}={pairs[w]}' for w in wrong)}.",
+                hint=f"Limits are {', '.join(_WORDS)}; besides them kind, {', '.join(known)}.",
+            )
+        return cls(tuple(limits), **named)
 
 
 def quotas_from(data: Any) -> tuple[Quota, ...]:
@@ -192,7 +197,7 @@ def read_quotas(given: str) -> tuple[Quota, ...]:
     """What ``--limits`` takes: a JSON file, JSON, or words. Raises InvalidInput."""
     text = given.strip()
     if not text.startswith(("[", "{")):
-        if "=" in text and not Path(text).exists():
+        if "=" in text and not text.endswith(".json"):
             return (Quota.from_words(text),)
         try:
             text = Path(text).read_text()
@@ -217,9 +222,9 @@ def _expect(word: str, known: Any, what: str) -> None:
         raise InvalidInput(f"No {what} is called {word!r}.", hint=f"Known: {', '.join(known)}.")
 
 
-def _check(cls: type, data: Mapping[str, Any], what: str, *, hint: str | None = None) -> None:
+def _check(cls: type, data: Mapping[str, Any], what: str) -> None:
     known = [f.name for f in fields(cls)]
     unknown = sorted(set(data) - set(known))
     if unknown:
         words = f"Unknown key in a {what}: {', '.join(unknown)}."
-        raise InvalidInput(words, hint=hint or f"Known keys: {', '.join(known)}.")
+        raise InvalidInput(words, hint=f"Known keys: {', '.join(known)}.")

@@ -112,12 +112,12 @@ class Turnstile:
             refuser.limited += 1
             self._count_failed(meters, caller, now)
             return worst
-        charges = []
+        ticket = Ticket([])
         for meter in meters:
-            amount = _charge(meter.limit, need)
-            if amount is not None:
-                charges.append((meter, meter.charge(amount, now)))
-        return Ticket(charges)
+            cost = _charge(meter.limit, need)
+            if cost is not None:
+                ticket.charges.append((meter, meter.charge(cost, now)))
+        return ticket
 
     def fail_early(self, caller: Caller, now: float) -> None:
         """A call that failed before it was let in."""
