@@ -1,6 +1,6 @@
 """A simulated model provider: a real HTTP server that speaks Anthropic Messages, OpenAI Chat
 Completions, OpenAI Responses and Google's Gemini API, answers from a scripted brain, fails on
-demand and counts what was paid twice.
+demand, keeps rate limits and counts what was paid, and what was paid twice.
 
     from perdure.testing.simulator import Fault, Match, ProviderSimulator, Reply, script
 
@@ -32,15 +32,20 @@ from perdure.testing.simulator.call import (
 )  # fmt: skip
 from perdure.testing.simulator.faults import Fault, FaultPlan, Match
 from perdure.testing.simulator.ledger import Counts, DigestCount, Row
+from perdure.testing.simulator.load import Sizes, load
 from perdure.testing.simulator.process import Options, serve
+from perdure.testing.simulator.quota.books import Accounting, MeterUse, Minute, Tally
+from perdure.testing.simulator.quota.limit import Limit, Quota
+from perdure.testing.simulator.quota.prompt_cache import PromptCache
 from perdure.testing.simulator.research import research
 from perdure.testing.simulator.server import ProviderSimulator
 from perdure.testing.simulator.steering import SimulatorTimeout
 from perdure.testing.simulator.tokens import NEUTRAL_FIELDS, count_tokens, digest_of
 
 __all__ = [
-    "NEUTRAL_FIELDS", "Brain", "BrainError", "Call", "Counts", "DigestCount", "Fault", "FaultPlan",
-    "Match", "Message", "Options", "Other", "ProviderSimulator", "Reply", "Row",
-    "SimulatorTimeout", "Text", "Tool", "ToolCall", "ToolResult", "ToolUse", "Usage",
-    "count_tokens", "digest_of", "echo", "research", "script", "serve",
+    "NEUTRAL_FIELDS", "Accounting", "Brain", "BrainError", "Call", "Counts", "DigestCount", "Fault",
+    "FaultPlan", "Limit", "Match", "Message", "MeterUse", "Minute", "Options", "Other",
+    "PromptCache", "ProviderSimulator", "Quota", "Reply", "Row", "SimulatorTimeout", "Sizes",
+    "Tally", "Text", "Tool", "ToolCall", "ToolResult", "ToolUse", "Usage", "count_tokens",
+    "digest_of", "echo", "load", "research", "script", "serve",
 ]  # fmt: skip
