@@ -10,6 +10,7 @@ import pytest
 
 from perdure.cli.waterfall.axis import Axis
 from perdure.cli.waterfall.bars import Bars
+from perdure.cli.waterfall.page import print_page
 from perdure.cli.waterfall.timeline import Stretch, Timeline, timeline, tree
 from perdure.codec import encode_failure
 from perdure.core.record import Record
@@ -227,7 +228,7 @@ def test_without_a_terminal_nothing_is_cut() -> None:
     rows = drawn(None)
     assert any("a_long_name_" * 6 in row for row in rows)
     assert "⋯ a long wait, folded" in rows[-1]
-    assert "begun, its end is not recorded" in rows[-2]
+    assert "begun, its end is not recorded" not in "".join(rows)
 
 
 def test_an_attempt_that_has_written_nothing_began_when_the_run_was_let_go() -> None:
@@ -257,8 +258,26 @@ def test_a_wait_that_is_not_over_lacks_no_end() -> None:
     rows = [row.plain for row in Bars(line, None).rows()]
     (signal,) = [i for i, row in enumerate(rows) if "signal approved" in row]
     (tool,) = [i for i, row in enumerate(rows) if "tool pay" in row]
-    assert [i for i, row in enumerate(rows) if "its end is not recorded" in row] == [tool + 1]
     assert signal < tool
+    assert not [row for row in rows if "its end is not recorded" in row]  # it goes on
+    log.status(4, "queued", reason="orphaned")
+    rows = [row.plain for row in Bars(log.read(run("queued"), 5), None).rows()]
+    (tool,) = [i for i, row in enumerate(rows) if "tool pay" in row]
+    assert [i for i, row in enumerate(rows) if "its end is not recorded" in row] == [tool + 1]
+
+
+def test_a_worker_that_was_gone_gave_nothing_back(capsys: pytest.CaptureFixture[str]) -> None:
+    log = Log()
+    log.attempt(1, 1, 1)
+    log.status(3, "queued", reason="orphaned")
+    log.attempt(4, 1, 2)
+    log.status(5, "queued", 2, reason="hop")
+    log.attempt(6, 1, 3)
+    whole = run(epoch=3)
+    print_page(whole, log.read(whole, 7), [], at(7), full=False)
+    shown = capsys.readouterr().out
+    assert "lost: its worker was gone" in shown
+    assert "gave it back: between two effects" in shown
 
 
 def branched(width: int | None, *, full: bool = False) -> list[str]:

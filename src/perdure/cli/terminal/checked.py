@@ -75,7 +75,7 @@ def print_checked(found: Sequence[Checked], others: Mapping[str, int]) -> None:
     parts = [f"{count[verdict]} {WORDS[verdict][count[verdict] != 1]}" for verdict in STYLES]
     kept = [part for part in parts if not part.startswith("0 ")]
     total = counted(len(found), "unfinished run")
-    says = f"{total}: {', '.join(kept)}." if found else "No such runs."
+    says = f"{total}: {', '.join(kept)}." if found else "No unfinished runs."
     output.stdout().print(Text(says, style="bold"), soft_wrap=True)
     if others:
         rest = ", ".join(f"{name} ({n})" for name, n in others.items())

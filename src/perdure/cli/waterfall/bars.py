@@ -187,9 +187,9 @@ def _failed(effect: Effect) -> bool:
 def _notes(effect: Effect) -> str:
     notes = []
     state = "tried again" if _failed(effect) and effect.state == "void" else effect.state
-    # A wait that is not over is drawn as one: nothing about it is missing.
-    awaited = state == "intent" and effect.kind in WAITING
-    if state not in ("done", "failed") and not awaited:
+    # A wait that is not over is drawn as one, and so is work: nothing about it is missing.
+    going_on = effect.kind in WAITING or (effect.tries and effect.tries[-1].state == UNDER_WAY)
+    if state not in ("done", "failed") and not (state == "intent" and going_on):
         notes.append(_STATES.get(state, state))
     if effect.reused:
         notes.append("its request changed; the recorded answer was used")

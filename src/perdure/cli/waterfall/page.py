@@ -16,7 +16,7 @@ from perdure.cli.terminal.runs import took
 from perdure.cli.terminal.states import STYLES
 from perdure.cli.terminal.times import short, short_seconds, stamp
 from perdure.cli.waterfall.bars import Bars
-from perdure.cli.waterfall.timeline import Attempt, Timeline
+from perdure.cli.waterfall.timeline import GONE, LOST, Attempt, Timeline
 from perdure.codec import RAW
 from perdure.core.run import RunState
 from perdure.core.words import counted
@@ -104,7 +104,9 @@ def _attempts(console: Console, line: Timeline) -> None:
 def _attempt(one: Attempt, last: Attempt) -> tuple[str, str, str, str, str, str]:
     spared = f"{one.recorded} answered by the journal, " if one.recorded else ""
     words = {"waiting": "parked", "queued": "gave it back"}
-    ending = one.ending or ("under way" if one is last else "lost")
+    ending = one.ending or ("under way" if one is last else LOST)
+    if one.why == GONE:
+        ending = LOST  # nobody gave it back
     why = f": {one.why}" if one.why else ""
     return (
         f"{one.epoch}.",

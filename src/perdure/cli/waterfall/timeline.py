@@ -25,6 +25,7 @@ WAITING = frozenset({Kind.SLEEP, Kind.SIGNAL, Kind.RUN})  # kinds that hold no w
 OVER = frozenset({EntryState.DONE, EntryState.FAILED, EntryState.ABANDONED})
 CUT = "cut"  # a try that its attempt's end cut
 UNDER_WAY = "under way"
+LOST, GONE = "lost", "its worker was gone"  # how an attempt ended that nobody ended, and why
 _ENDINGS = frozenset(RunState) - {RunState.RUNNING, RunState.BLOCKED}
 
 
@@ -263,7 +264,7 @@ class _Reader:
             began = max(began, self._stretches[-1].began if self._stretches else 0.0, 0.0)
             for earlier in self._attempts.values():
                 if earlier.ending is None:  # its worker was lost, and nobody wrote so
-                    earlier.ending, earlier.why = "lost", "its worker was gone"
+                    earlier.ending, earlier.why = LOST, GONE
             self._close_open(event.epoch - 1, at, live=False)
             attempt = Attempt(event.epoch, None, None, began, at, len(self._done))
             self._attempts[event.epoch] = attempt
@@ -367,7 +368,7 @@ def _why(state: str, about: dict[str, Any]) -> str | None:
         kind = str(error.get("type", "")).rpartition(":")[2].rpartition(".")[2]
         return f"{kind}: {error.get('message', '')}".partition("\n")[0]
     reason = about.get("reason")
-    words = {"orphaned": "its worker was gone", "hop": "between two effects", "poison": "poison"}
+    words = {"orphaned": GONE, "hop": "between two effects", "poison": "poison"}
     return words.get(str(reason), str(reason)) if reason else None
 
 
