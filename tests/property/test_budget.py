@@ -136,7 +136,7 @@ class Unfenced(Spending):
 
 
 def test_hard_budgets_are_never_overrun() -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Spending, settings=settings(max_examples=60, stateful_step_count=30, deadline=None)
     )
 
@@ -148,7 +148,7 @@ def test_without_the_fence_they_are() -> None:
         report_multiple_bugs=False,
     )  # fmt: skip
     try:
-        run_state_machine_as_test(Unfenced, settings=quiet)  # type: ignore[no-untyped-call]
+        run_state_machine_as_test(Unfenced, settings=quiet)
     except AssertionError:
         return
     raise RuntimeError("the machine does not notice a missing fence")
