@@ -83,8 +83,7 @@ async def test_a_node_that_asks_and_is_answered_by_another_worker(
         await ground.asked(run, 2)
         await ground.until(run, "waiting")
         second = (await questions(ground, run))[1]
-        # With a checkpointer of its own the ids are LangGraph's: before 1.2.17 one for a task.
-        assert kept or second["id"] != asked["id"]
+        assert second["id"] != asked["id"]
         assert second["value"] == "sure?"
         await answer(ground, run, {"yes": True}, f"resume:{second['id']}")
         result = await ground.result(run)
@@ -316,6 +315,37 @@ async def test_a_synchronous_graph_asks_from_its_thread(ground: Ground, tmp_path
         await answer(ground, run, "yes")
         await ground.begin(app)
         assert (await ground.result(run))["found"] == ["yes"]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+async def test_a_synchronous_task_asks_the_same_until_the_answer_will_do(
+    ground: Ground, tmp_path: Path, nested: bool
+) -> None:
+    """Older versions of LangGraph give all questions of a task one id (see rounds.py)."""
+    from langgraph.checkpoint.sqlite import SqliteSaver
+
+    def human(state: State) -> State:
+        answers = [interrupt("age?")]
+        while not isinstance(answers[-1], int):
+            answers.append(interrupt("age?"))
+        return {"found": answers}
+
+    with SqliteSaver.from_conn_string(str(tmp_path / "c.db")) as saver:
+        app = App()
+        graph = one_node(one_node(human) if nested else human, checkpointer=saver)
+        app.add(graph, name="threads", park_after=0)
+        await ground.begin(app)
+        run = await ground.start("threads", {"found": []})
+        for n, given in enumerate(("old", "none of yours", 42), start=1):
+            await ground.asked(run, n)
+            await ground.until(run, "waiting")
+            asked = (await questions(ground, run))[n - 1]
+            await ground.stop()
+            await answer(ground, run, given, f"resume:{asked['id']}")
+            await ground.begin(app)
+        assert (await ground.result(run))["found"] == ["old", "none of yours", 42]
+    assert len({asked["id"] for asked in await questions(ground, run)}) == 3
+    assert await ground.warnings(run) == []
 
 
 async def test_without_any_checkpointer_at_all_it_says_what_to_do(ground: Ground) -> None:

@@ -14,7 +14,7 @@ from agent_framework import AgentResponse, AgentSession, BaseAgent, Message
 
 from perdure.core.ports import current_boundary
 from perdure.errors import UsageError
-from perdure.frameworks.agent_framework.requests import answer, question, replies
+from perdure.frameworks.agent_framework.requests import answer, question, replies, requests_of
 from perdure.frameworks.agent_framework.shapes import (
     has_session,
     read_messages,
@@ -38,7 +38,7 @@ async def run_agent(agent: BaseAgent, attempt: Attempt, value: Any) -> Any:
         session = agent.create_session(session_id=lease.session or lease.run_id)
     while True:
         response = await respond(agent, messages, session)
-        requests = response.user_input_requests
+        requests = requests_of(response, agent)
         if not requests:
             break
         if current_boundary.get() is None:

@@ -10,12 +10,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from agent_framework import Content, Message
+from agent_framework import AgentResponse, BaseAgent, Content, FunctionTool, Message
 
 from perdure.codec import canonical
 from perdure.errors import UsageError
 from perdure.frameworks.plain import plain
 from perdure.frameworks.questions import Question
+
+
+def requests_of(response: AgentResponse[Any], agent: BaseAgent) -> list[Content]:
+    """What the response asks. The calls that are left to the caller are not marked in a streamed
+    response of older versions: they are those that nothing answered, of a turn that calls a tool
+    without an implementation."""
+    if response.user_input_requests:
+        return response.user_input_requests
+    left: dict[str | None, Content] = {}
+    for content in (content for message in response.messages for content in message.contents):
+        if content.type == "function_call" and not getattr(content, "informational_only", False):
+            left[content.call_id] = content
+        elif content.type == "function_result":
+            left.pop(content.call_id, None)
+    tools = (getattr(agent, "default_options", None) or {}).get("tools") or ()
+    bare = {t.name for t in tools if isinstance(t, FunctionTool) and t.declaration_only}
+    return list(left.values()) if any(call.name in bare for call in left.values()) else []
 
 
 def question(request: Content, *, agent: str) -> Question:

@@ -30,6 +30,7 @@ from perdure.frameworks.langgraph.interrupts import (
     pending,
 )
 from perdure.frameworks.langgraph.places import Places, places
+from perdure.frameworks.langgraph.rounds import answered, askers
 from perdure.frameworks.langgraph.saver import PrivateSaver, fenced
 from perdure.frameworks.langgraph.shapes import plain, read_input
 from perdure.frameworks.langgraph.stream import Stream
@@ -106,7 +107,8 @@ class GraphRun:
             while True:
                 if waiting is not None:
                     here = cast("Place", current_boundary.get()).here()
-                    answers = await self._interrupts.answers(waiting, here, foreign=False)
+                    rounds = await self._rounds(waiting)
+                    answers = await self._interrupts.answers(waiting, here, rounds, foreign=False)
                     await self._start_over(waiting)
                     source = Command(resume=answers) if answers else None
                 await self._pass(source)
@@ -144,7 +146,10 @@ class GraphRun:
         while True:
             if waiting is not None:
                 here = cast("Place", current_boundary.get()).here()
-                answers = here.wait_blocking(self._interrupts.answers(waiting, here, foreign=True))
+                rounds = self._rounds_sync(waiting)
+                answers = here.wait_blocking(
+                    self._interrupts.answers(waiting, here, rounds, foreign=True)
+                )
                 here.wait_blocking(self._start_over(waiting))
                 source = Command(resume=answers) if answers else None
             self._pass_sync(source)
@@ -214,6 +219,27 @@ class GraphRun:
                 hint="Leave checkpointer out, or give it one.",
             )
         return found
+
+    async def _rounds(self, waiting: Pending) -> dict[str, int]:
+        """The answers that a task has had, by the id of its question, where that is the first's."""
+        saver = self._graph.checkpointer
+        if not (self._lasting and waiting.questions and isinstance(saver, BaseCheckpointSaver)):
+            return {}
+        snapshot = await self._graph.aget_state(self._config, subgraphs=True)
+        return {
+            asker.question: answered(asker, await saver.aget_tuple(asker.checkpoint))
+            for asker in askers(snapshot)
+        }
+
+    def _rounds_sync(self, waiting: Pending) -> dict[str, int]:
+        saver = self._graph.checkpointer
+        if not (self._lasting and waiting.questions and isinstance(saver, BaseCheckpointSaver)):
+            return {}
+        snapshot = self._graph.get_state(self._config, subgraphs=True)
+        return {
+            asker.question: answered(asker, saver.get_tuple(asker.checkpoint))
+            for asker in askers(snapshot)
+        }
 
     async def _start_over(self, waiting: Pending) -> None:
         """The interrupted tasks run again from their first line: what they did before is answered

@@ -3,13 +3,15 @@
 Each interrupt becomes an event ``interrupt`` with an id and the value the node handed over, and
 waits for a signal ``resume:<id>`` or ``resume`` whose payload is the resume value. The run parks
 meanwhile. With a checkpointer of the user's own the id is LangGraph's; else it is made of the
-task's place and the value, so that it is the same in every attempt.
+task's place and the value, so that it is the same in every attempt. Where LangGraph's id is that
+of an earlier question of the same task, the number of the task's answers is added.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -78,13 +80,17 @@ class Interrupts:
         self._lasting = lasting
         self._asked: Counter[str] = Counter()
 
-    async def answers(self, found: Pending, place: Place, *, foreign: bool) -> dict[str, Any]:
-        """The resume value of every question, by LangGraph's id. ``foreign``: a thread waits."""
+    async def answers(
+        self, found: Pending, place: Place, rounds: Mapping[str, int], *, foreign: bool
+    ) -> dict[str, Any]:
+        """The resume value of every question, by LangGraph's id. ``rounds``: how many answers the
+        tasks of those questions have had that may not be the first of their id. ``foreign``: a
+        thread waits."""
         if not found.questions:
             await self._ask(place, foreign, self._id("", found.branches[""], None), None, "", True)
             return {}
         asked = {
-            key: (self._id(key, found.branches[key], value), value)
+            key: (self._id(key, found.branches[key], value, rounds.get(key, 0)), value)
             for key, value in found.questions.items()
         }
         # In an order that is the same in every attempt, whichever task came first.
@@ -110,9 +116,9 @@ class Interrupts:
             for entry in self._attempt.journal.unread()
         )
 
-    def _id(self, key: str, branch: str, value: Any) -> str:
+    def _id(self, key: str, branch: str, value: Any, round: int = 0) -> str:
         if self._lasting and key:
-            return key
+            return f"{key}.{round}" if round else key
         name = _name(branch, value)
         self._asked[name] += 1
         return name if self._asked[name] == 1 else _name(f"{name}#{self._asked[name]}", value)
