@@ -211,6 +211,7 @@ def run_process(main: Callable[[Stop], Awaitable[int]]) -> int:
     not end cannot keep the process."""
 
     spare_collector()
+    stop: Stop | None = None
 
     async def whole() -> int:
         nonlocal stop
@@ -223,7 +224,6 @@ def run_process(main: Callable[[Stop], Awaitable[int]]) -> int:
             leave(code)
         return code
 
-    stop: Stop | None = None
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         return asyncio.run(whole())

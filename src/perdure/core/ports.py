@@ -74,13 +74,15 @@ class Ticket(Protocol):
         """Enter what was paid for this effect, or spared. Durable no later than what is reported
         of the effect afterwards."""
 
-    async def rest(self, until: datetime, detail: str) -> None:
+    async def rest(self, until: datetime, detail: str, note: bytes) -> None:
         """Wait for a time of the store's clock before it is performed; where every branch of the
-        agent waits for long, the attempt parks (C5) and this does not return."""
+        agent waits for long, the attempt parks (C5) and this does not return: the next one finds
+        ``note`` (codec bytes) in its ticket."""
 
     @property
     def noted(self) -> bytes:
-        """What an earlier attempt left by ``again``; b"" where there was none."""
+        """What was left last by ``again`` or ``rest``, in this attempt or an earlier one; b"" where
+        there is nothing."""
 
     async def again(self, note: bytes) -> None:
         """What was handed out of it counts for nothing: end this attempt, so that the next one

@@ -117,9 +117,12 @@ class Exchange:
         """When the trip lets it go. What waits for long may park (C5)."""
         while True:
             go = await self._tell(self._trip.go())
-            if not isinstance(go, Rest):
+            if isinstance(go, Rest):
+                await self._line.wait(self._ticket.rest(go.until, go.detail, go.note))
+            elif isinstance(go, Go) and go.expired():
+                await self._tell(self._trip.unsent())
+            else:
                 return go
-            await self._line.wait(self._ticket.rest(go.until, go.detail))
 
     async def _try(self, outgoing: Outgoing | None, began: float) -> Answer | Stream | _Failure:
         self._sent += 1

@@ -63,7 +63,7 @@ class _Ticket:
     def charge(self, charge: Charge) -> None:
         pass
 
-    async def rest(self, until: datetime, detail: str) -> None:
+    async def rest(self, until: datetime, detail: str, note: bytes) -> None:
         raise RuntimeError("a probe's call waits for nothing")
 
     async def again(self, note: bytes) -> None:

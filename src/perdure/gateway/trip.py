@@ -39,10 +39,12 @@ class Go(NamedTuple):
 
 
 class Rest(NamedTuple):
-    """It has to wait for so long that the run need not stay warm."""
+    """It has to wait for so long that the run need not stay warm. ``note``: what whoever goes on
+    with it should know (codec bytes), such as since when it waits."""
 
     until: datetime
     detail: str
+    note: bytes
 
 
 class Ended(NamedTuple):

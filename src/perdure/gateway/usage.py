@@ -19,12 +19,17 @@ from perdure.gateway.sse import SSEReader
 
 
 class Usage(NamedTuple):
-    """Tokens. ``cache_read`` and ``cache_write`` are parts of ``input``."""
+    """Tokens. ``cache_read`` and ``cache_write`` are parts of ``input``, ``cache_write_1h`` (kept
+    for an hour) of ``cache_write``, ``reasoning`` of ``output``. ``searches``: the provider's own
+    web searches, which it bills by number."""
 
     input: int
     output: int
     cache_read: int = 0
     cache_write: int = 0
+    cache_write_1h: int = 0
+    reasoning: int = 0
+    searches: int = 0
 
     def plus(self, other: Usage) -> Usage:
         """Both together."""
@@ -33,10 +38,47 @@ class Usage(NamedTuple):
 
 def usage(answer: Answer) -> Usage | None:
     """What ``answer`` took; None where it does not say."""
+    return reading(answer)[0]
+
+
+def reading(answer: Answer) -> tuple[Usage | None, Mapping[str, str]]:
+    """What ``answer`` took, and the terms that its price depends on, where it names any that are
+    not the ordinary ones: ``service_tier`` (OpenAI, Anthropic), ``speed`` (Anthropic), and
+    ``modality`` where sound was among the tokens."""
     read = READERS.get(answer.format)
     if read is None or answer.status >= 400:
-        return None
-    return read(_documents(answer))
+        return None, {}
+    documents = _documents(answer)
+    return read(documents), _terms(documents)
+
+
+_ORDINARY = ("", "default", "standard", "auto", "on_demand")
+
+
+def _terms(documents: Iterable[Mapping[str, Any]]) -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    for document in documents:
+        for holder in (document, document.get("response"), document.get("message")):
+            if not isinstance(holder, dict):
+                continue
+            part = holder.get("usage")
+            for place in (holder, part):
+                if isinstance(place, dict):
+                    for name in ("service_tier", "speed"):
+                        value = place.get(name)
+                        if isinstance(value, str):
+                            found[name] = value
+            if isinstance(part, dict) and any(
+                _count(part.get(name), "audio_tokens") for name in _DETAILS
+            ):
+                found["modality"] = "audio"
+    return {name: value for name, value in found.items() if value not in _ORDINARY}
+
+
+_DETAILS = (
+    "prompt_tokens_details", "completion_tokens_details", "input_tokens_details",
+    "output_tokens_details",
+)  # fmt: skip
 
 
 def _documents(answer: Answer) -> list[dict[str, Any]]:
@@ -73,8 +115,15 @@ def _anthropic(documents: Iterable[Mapping[str, Any]]) -> Usage | None:
         return None
     read = _count(merged, "cache_read_input_tokens")
     written = _count(merged, "cache_creation_input_tokens")
-    whole = _count(merged, "input_tokens") + read + written
-    return Usage(whole, _count(merged, "output_tokens"), read, written)
+    return Usage(
+        _count(merged, "input_tokens") + read + written,
+        _count(merged, "output_tokens"),
+        read,
+        written,
+        min(written, _count(merged.get("cache_creation"), "ephemeral_1h_input_tokens")),
+        _count(merged.get("output_tokens_details"), "thinking_tokens"),
+        _count(merged.get("server_tool_use"), "web_search_requests"),
+    )
 
 
 def _openai(documents: Iterable[Mapping[str, Any]]) -> Usage | None:
@@ -89,9 +138,22 @@ def _openai(documents: Iterable[Mapping[str, Any]]) -> Usage | None:
     if last is None or not {"prompt_tokens", "input_tokens"} & last.keys():
         return None
     details = last.get("prompt_tokens_details") or last.get("input_tokens_details")
-    cached = _count(details, "cached_tokens")
     whole = _count(last, "prompt_tokens") or _count(last, "input_tokens")
-    return Usage(whole, _count(last, "completion_tokens") or _count(last, "output_tokens"), cached)
+    output = _count(last, "completion_tokens") or _count(last, "output_tokens")
+    thoughts = _count(
+        last.get("completion_tokens_details") or last.get("output_tokens_details"),
+        "reasoning_tokens",
+    )
+    # xAI's chat completions count thoughts beside the answer: its total says so.
+    if thoughts and _count(last, "total_tokens") == whole + output + thoughts:
+        output += thoughts
+    return Usage(
+        whole,
+        output,
+        _count(details, "cached_tokens"),
+        _count(details, "cache_write_tokens"),
+        reasoning=min(thoughts, output),
+    )
 
 
 def _google(documents: Iterable[Mapping[str, Any]]) -> Usage | None:
@@ -108,6 +170,7 @@ def _google(documents: Iterable[Mapping[str, Any]]) -> Usage | None:
         _count(last, "promptTokenCount") + _count(last, "toolUsePromptTokenCount"),
         _count(last, "candidatesTokenCount") + _count(last, "thoughtsTokenCount"),
         _count(last, "cachedContentTokenCount"),
+        reasoning=_count(last, "thoughtsTokenCount"),
     )
 
 

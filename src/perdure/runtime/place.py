@@ -200,8 +200,8 @@ class _ForeignTicket:
     def charge(self, charge: Charge) -> None:
         self._loop.call_soon_threadsafe(self._ticket.charge, charge)
 
-    async def rest(self, until: datetime, detail: str) -> None:
-        await self._there(self._ticket.rest(until, detail, foreign=True))
+    async def rest(self, until: datetime, detail: str, note: bytes) -> None:
+        await self._there(self._ticket.rest(until, detail, note, foreign=True))
 
     async def again(self, note: bytes) -> None:
         await self._there(self._ticket.again(note))

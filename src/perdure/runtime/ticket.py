@@ -58,7 +58,7 @@ class Recorded:
     def charge(self, charge: Charge) -> None:
         pass
 
-    async def rest(self, until: datetime, detail: str) -> None:
+    async def rest(self, until: datetime, detail: str, note: bytes) -> None:
         raise RuntimeError("a recorded effect does not wait")
 
     async def again(self, note: bytes) -> None:
@@ -70,8 +70,8 @@ class Live:
 
     __slots__ = (
         "_attempt", "_closed", "_deltas", "_deltas_size", "_match", "_timer", "digest",
-        "intended", "intended_value", "key", "kind", "name", "place", "promise", "released",
-        "resting", "started", "waits",
+        "intended", "intended_value", "key", "kind", "name", "note", "place", "promise",
+        "released", "resting", "started", "waits",
     )  # fmt: skip
     live = True
     state = ""
@@ -103,6 +103,7 @@ class Live:
         self.intended_value = b"null"
         self.released: asyncio.Future[None] | None = None  # set where closing happens elsewhere
         self.started = perf_counter()
+        self.note = b""  # left by this attempt
         self.waits = False  # it waits itself (a sleep, a signal)
         self.resting = 0  # how much of what was requested inside it waits
 
@@ -215,13 +216,18 @@ class Live:
     def charge(self, charge: Charge) -> None:
         self._attempt.runtime.recorder.charge(charge)
 
-    async def rest(self, until: datetime, detail: str, *, foreign: bool = False) -> None:
+    async def rest(
+        self, until: datetime, detail: str, note: bytes, *, foreign: bool = False
+    ) -> None:
+        if note != self.noted:
+            await self._attempt.pen.commit(self.record(EntryState.INTENT, note))
+            self.note = note
         wait = Wait("quota", until=until, detail=detail)
         await self._attempt.waiting.until(self, wait, long=True, foreign=foreign)
 
     @property
     def noted(self) -> bytes:
-        return b"" if self.intended is None else self.intended_value
+        return self.note or (b"" if self.intended is None else self.intended_value)
 
     async def again(self, note: bytes) -> None:
         try:

@@ -70,8 +70,9 @@ class MemoryTicket:
     def charge(self, charge: Charge) -> None:
         self.charges.append(charge)
 
-    async def rest(self, until: datetime, detail: str) -> None:
+    async def rest(self, until: datetime, detail: str, note: bytes) -> None:
         self.rests.append((until, detail))
+        self.noted = note
 
     async def again(self, note: bytes) -> None:
         self._settle("again", note, None)
