@@ -1,0 +1,276 @@
+"""Admission over all workers: when a call may go on the wire, so that no provider has to refuse it.
+
+What decides is ``perdure.core.admission``; here calls of one worker are brought to it together. All
+calls of a provider that wait, and those that ended since, make one change of the documents of its
+pools; a round follows when somebody comes, when somebody's time has come, and once a second as
+long as anything waits or is in flight, so that the others know this worker is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from perdure.core.admission.admit import admit
+from perdure.core.admission.demand import Admitted, Demand, Later, Outcome, Usage
+from perdure.core.admission.flight import Hand
+from perdure.core.admission.limits import Pool
+from perdure.core.admission.settle import leave, settle
+from perdure.core.admission.state import decode, fresh
+from perdure.core.shared import Shared, Swap
+from perdure.gateway.desk import Desk, Opening
+
+BEAT_S = 1.0
+PREFIX = "meter/"
+_HEADS = 64  # waiting calls of a worker that one round looks at
+
+
+class Pass:
+    """Room that a call has taken. ``leave`` is called once, with what it used."""
+
+    __slots__ = ("_line", "admitted", "demand")
+
+    def __init__(self, line: _Line, demand: Demand, admitted: Admitted) -> None:
+        self._line = line
+        self.demand = demand
+        self.admitted = admitted
+
+    def expired(self) -> bool:
+        """Whether it may not go on the wire on this any more."""
+        now = self._line.desk.now()
+        return now is None or now > self.admitted.at + self.admitted.valid_s
+
+    def saw(self, tokens: int) -> None:
+        """A stream has brought so many tokens by now, in all."""
+        self._line.hand.saw(self.demand.id, tokens)
+
+    def leave(self, usage: Usage | None, *, sent: bool = True, took_s: float | None = None) -> None:
+        """It is over. ``usage`` None: nobody knows, and its charge stays."""
+        self._line.over(self, usage, sent=sent, took_s=took_s)
+
+
+class _Waiter:
+    __slots__ = ("at", "demand", "future", "patience")
+
+    def __init__(self, demand: Demand, patience: float) -> None:
+        self.demand = demand
+        self.patience = patience
+        self.at = 0.0  # by the keeper's clock
+        self.future: asyncio.Future[Pass | Later] = asyncio.get_running_loop().create_future()
+
+
+class _States:
+    """The documents of some pools, opened."""
+
+    def __init__(self, opening: Opening, pools: Mapping[str, Pool]) -> None:
+        self.now = opening.now
+        self._documents = opening.documents
+        self.states = {
+            key: decode(orjson.loads(opening.documents[PREFIX + key].body), pool)
+            if opening.documents[PREFIX + key].version
+            else fresh(pool, opening.now, full=opening.fresh)
+            for key, pool in pools.items()
+        }
+
+    def swaps(self) -> Sequence[Swap]:
+        return [
+            Swap(PREFIX + key, self._documents[PREFIX + key].version, orjson.dumps(state.encode()))
+            for key, state in self.states.items()
+        ]
+
+
+class _Line:
+    """The calls of one provider."""
+
+    def __init__(self, shared: Shared, worker: str) -> None:
+        self.hand = Hand(worker)
+        self.desk: Desk[_States] = Desk(shared, self._open)
+        self._pools: dict[str, Pool] = {}  # of what waits, is in flight or has ended
+        self._waiters: list[_Waiter] = []
+        self._outcomes: list[Outcome] = []
+        self._flight: dict[str, Pass] = {}
+        self._round: dict[str, Pool] = {}
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def _open(self, opening: Opening) -> _States:
+        return _States(opening, self._round)
+
+    async def enter(self, demand: Demand, pools: Sequence[Pool], patience: float) -> Pass | Later:
+        for pool in pools:
+            self._pools[pool.key] = pool
+        waiter = _Waiter(demand, patience)
+        self._waiters.append(waiter)
+        self._stir()
+        try:
+            return await waiter.future
+        except asyncio.CancelledError:
+            if waiter.future.done() and not waiter.future.cancelled():
+                got = waiter.future.result()
+                if isinstance(got, Pass):
+                    got.leave(None, sent=False)
+            self._stir()
+            raise
+
+    def over(self, ended: Pass, usage: Usage | None, *, sent: bool, took_s: float | None) -> None:
+        if self._flight.pop(ended.demand.id, None) is None:
+            return
+        output = None if usage is None else usage.output
+        self.hand.end(ended.demand.id, output, sent=sent)
+        self._outcomes.append(Outcome(ended.admitted, usage, sent, took_s))
+        self._stir()
+
+    async def close(self) -> None:
+        """Enter what is over, and say goodbye."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        pools, outcomes = dict(self._pools), self._outcomes
+        if pools:
+            self._round = pools
+
+            def act(session: _States) -> None:
+                settle(session.states, self.hand, outcomes, session.now)
+                leave(session.states, self.hand.worker, session.now)
+
+            await self.desk.ask([PREFIX + key for key in pools], act)
+
+    def waiting(self) -> dict[str, int]:
+        """How many calls wait, by pool."""
+        return dict(self.hand.waiting)
+
+    def _stir(self) -> None:
+        self._wake.set()
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        last = loop.time() - BEAT_S
+        while True:
+            self._waiters = [w for w in self._waiters if not w.future.done()]
+            if not (self._waiters or self._outcomes or self._flight):
+                self._pools.clear()
+                self._wake.clear()
+                return
+            due = last + BEAT_S
+            now = self.desk.now()
+            soonest = min((w.at for w in self._waiters if w.at), default=None)
+            if now is not None and soonest is not None:
+                due = min(due, loop.time() + soonest - now)
+            if not self._wake.is_set() and (delay := due - loop.time()) > 0:
+                try:
+                    async with asyncio.timeout(delay):
+                        await self._wake.wait()
+                except TimeoutError:
+                    pass
+            self._wake.clear()
+            await asyncio.sleep(0)  # whoever comes in this turn of the loop goes along
+            last = loop.time()
+            try:
+                await self._go()
+            except Exception as error:
+                for waiter in self._waiters:
+                    if not waiter.future.done():
+                        waiter.future.set_exception(error)
+                self._outcomes.clear()
+                raise
+
+    async def _go(self) -> None:
+        """One round."""
+        waiters = [w for w in self._waiters if not w.future.done()]
+        outcomes = list(self._outcomes)
+        self._round = dict(self._pools)
+        self.hand.waiting = _counted(waiters)
+        # Those whose time comes first, but never fewer than a document names.
+        asking = sorted(waiters, key=lambda w: (-w.demand.priority, w.demand.since or 1e18))[
+            :_HEADS
+        ]
+        demands = [waiter.demand for waiter in asking]
+
+        def act(session: _States) -> list[Admitted | Later]:
+            if outcomes:
+                settle(session.states, self.hand, outcomes, session.now)
+            return admit(session.states, self.hand, demands, session.now)
+
+        answers = await self.desk.ask([PREFIX + key for key in self._round], act)
+        del self._outcomes[: len(outcomes)]
+        now = self.desk.now()
+        assert now is not None
+        for waiter, answer in zip(asking, answers, strict=True):
+            if isinstance(answer, Admitted):
+                if len(waiters) > len(asking):
+                    self._wake.set()  # there is room to look at others
+                self.hand.start(waiter.demand, answer)
+                taken = Pass(self, waiter.demand, answer)
+                self._flight[waiter.demand.id] = taken
+                if waiter.future.done():  # it has gone
+                    taken.leave(None, sent=False)
+                else:
+                    waiter.future.set_result(taken)
+                continue
+            waiter.at = answer.at
+            waiter.demand = _with_ticket(waiter.demand, answer.since)
+            if answer.at - now > waiter.patience and not waiter.future.done():
+                waiter.future.set_result(answer)
+
+
+class Admission:
+    """Of one worker and one event loop."""
+
+    def __init__(self, shared: Shared, worker: str) -> None:
+        self._shared = shared
+        self._worker = worker
+        self._lines: dict[str, _Line] = {}
+        self._ids = itertools.count()
+
+    def ids(self) -> str:
+        """A name for the next call."""
+        return format(next(self._ids), "x")
+
+    async def enter(
+        self, provider: str, demand: Demand, pools: Sequence[Pool], patience: float
+    ) -> Pass | Later:
+        """Room for a call in all of ``pools``; or, where that would take longer than ``patience``
+        seconds, when to come again."""
+        line = self._lines.get(provider)
+        if line is None:
+            line = self._lines[provider] = _Line(self._shared, self._worker)
+        return await line.enter(demand, pools, patience)
+
+    def waiting(self) -> dict[str, int]:
+        """How many calls of this worker wait, by pool."""
+        found: dict[str, int] = {}
+        for line in self._lines.values():
+            found.update(line.waiting())
+        return found
+
+    async def close(self) -> None:
+        """Give back what is left."""
+        for line in self._lines.values():
+            await line.close()
+        self._lines.clear()
+
+
+def _order(waiter: _Waiter) -> tuple[int, float]:
+    """Who is looked at first: those with a ticket before those that have just come."""
+    return -waiter.demand.priority, waiter.demand.since or float("inf")
+
+
+def _counted(waiters: Sequence[_Waiter]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for waiter in waiters:
+        for key in waiter.demand.pools:
+            found[key] = found.get(key, 0) + 1
+    return found
+
+
+def _with_ticket(demand: Demand, since: float) -> Demand:
+    if demand.since == since:
+        return demand
+    values: dict[str, Any] = {name: getattr(demand, name) for name in demand.__slots__}
+    return Demand(**{**values, "since": since})
