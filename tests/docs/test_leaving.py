@@ -13,7 +13,7 @@ from perdure.store import make_store, migrations
 from perdure.store.postgres import schema as postgres_schema
 from perdure.store.sqlite import schema as sqlite_schema
 from tests.docs.pages import ROOT
-from tests.servers import PostgresServer, ServerMissing, unavailable
+from tests.servers import PostgresServer, offered
 from tests.unit.cli.parked import park
 
 PAGE = (ROOT / "docs/guides/leaving.md").read_text("utf-8")
@@ -81,12 +81,7 @@ async def test_the_queries_for_postgres_read_results_and_the_schema_goes_in_one(
 
     import asyncpg
 
-    server = PostgresServer()
-    try:
-        server.start()
-    except ServerMissing as missing:
-        unavailable(missing)
-    try:
+    with offered(PostgresServer()) as server:
         url = server.dsn(server.create_database())
         (tmp_path / "clerks.py").write_text(AGENT)
         ids = await asyncio.to_thread(park, f"{tmp_path}/clerks.py:clerk", "clerk", [4], url=url)
@@ -105,5 +100,3 @@ async def test_the_queries_for_postgres_read_results_and_the_schema_goes_in_one(
         await store.open(check=False)
         assert (await store.schema())[0] == 0
         await store.close()
-    finally:
-        server.close()

@@ -11,7 +11,7 @@ import pytest
 from perdure.testing.simulator import ProviderSimulator, research
 from tests.docs.pages import Page, runnable
 from tests.docs.terminal import Terminal
-from tests.servers import PostgresServer, ServerMissing, free_port, unavailable
+from tests.servers import PostgresServer, free_port, offered
 
 # What a reader has time for and a test has not.
 QUICKER = {"asyncio.sleep(1)": "asyncio.sleep(0.4)", "delay=1.0": "delay=0.6"}
@@ -28,13 +28,8 @@ def provider() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
     """A PostgreSQL database."""
-    server = PostgresServer()
-    try:
-        server.start()
-    except ServerMissing as missing:
-        unavailable(missing)
-    yield server.dsn(server.create_database())
-    server.close()
+    with offered(PostgresServer()) as server:
+        yield server.dsn(server.create_database())
 
 
 def follow(page: Page, folder: Path, provider: str, own: dict[str, str]) -> None:

@@ -11,20 +11,15 @@ import asyncpg
 import pytest
 
 from bench.journal_shapes import SCHEMA, Entry, tiny_entry
-from tests.servers import PostgresServer, ServerMissing, unavailable
+from tests.servers import PostgresServer, offered
 
 RECORD = "select * from record($1::entry[])"
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    postgres = PostgresServer()
-    try:
-        postgres.start()
-    except ServerMissing as missing:
-        unavailable(missing)
-    yield postgres
-    postgres.close()
+    with offered(PostgresServer()) as postgres:
+        yield postgres
 
 
 @pytest.fixture

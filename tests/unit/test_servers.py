@@ -15,29 +15,19 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.servers import PostgresServer, RedisServer, ServerFailed, ServerMissing, unavailable
+from tests.servers import PostgresServer, RedisServer, ServerFailed, offered
 
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[PostgresServer]:
-    server = PostgresServer()
-    try:
-        server.start()
-    except ServerMissing as missing:
-        unavailable(missing)
-    yield server
-    server.close()
+    with offered(PostgresServer()) as server:
+        yield server
 
 
 @pytest.fixture
 def redis() -> Iterator[RedisServer]:
-    server = RedisServer(durable=True)
-    try:
-        server.start()
-    except ServerMissing as missing:
-        unavailable(missing)
-    yield server
-    server.close()
+    with offered(RedisServer(durable=True)) as server:
+        yield server
 
 
 async def test_both_addresses_reach_a_new_database(postgres: PostgresServer) -> None:

@@ -15,18 +15,13 @@ from perdure.store import make_store
 from perdure.store.ids import new_run_id
 from perdure.store.rows import NewRun
 from tests.integration.cli.program import AGENT, Place
-from tests.servers import PostgresServer, ServerMissing, unavailable
+from tests.servers import PostgresServer, offered
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    found = PostgresServer()
-    try:
-        found.start()
-    except ServerMissing as missing:
-        unavailable(missing)
-    yield found
-    found.close()
+    with offered(PostgresServer()) as found:
+        yield found
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

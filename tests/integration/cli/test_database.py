@@ -8,19 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.integration.cli.program import Place
-from tests.servers import PostgresServer, ServerMissing, free_port, unavailable
+from tests.servers import PostgresServer, free_port, offered
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
     pytest.importorskip("asyncpg")
-    server = PostgresServer()
-    try:
-        server.start()
-    except ServerMissing as missing:
-        unavailable(missing)
-    yield server
-    server.close()
+    with offered(PostgresServer()) as server:
+        yield server
 
 
 @pytest.mark.parametrize("command", ["serve", "worker", "dev"])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.cli.program import Place
-from tests.servers import PostgresServer, ServerMissing, unavailable
+from tests.servers import PostgresServer, offered
 
 AGENT = """
 import perdure
@@ -45,13 +45,8 @@ LARGE = "300000"
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
     pytest.importorskip("asyncpg")
-    server = PostgresServer()
-    try:
-        server.start()
-    except ServerMissing as missing:
-        unavailable(missing)
-    yield server
-    server.close()
+    with offered(PostgresServer()) as server:
+        yield server
 
 
 @pytest.fixture
