@@ -32,13 +32,12 @@ Told = tuple[str, str, bool]  # topic, payload, tell other processes too
 class Transaction:
     """What a write sees: the connection inside BEGIN IMMEDIATE, one time, and whom to tell."""
 
-    __slots__ = ("link", "now", "swaps", "told")
+    __slots__ = ("link", "now", "told")
 
     def __init__(self, link: sqlite3.Connection, now: int) -> None:
         self.link = link
         self.now = now
         self.told: dict[Told, None] = {}
-        self.swaps = 0  # of documents so far
 
     def run(self, sql: str, *parameters: Any) -> int:
         """Execute; returns how many rows changed."""

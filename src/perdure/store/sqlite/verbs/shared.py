@@ -34,8 +34,6 @@ def swap(tx: Transaction, reads: Sequence[str], swaps: Sequence[Swap]) -> Swappe
 
 
 def _write(tx: Transaction, key: str, version: int, body: bytes) -> Document:
-    # One time serves all writes of a group commit: this tells apart what was made again in it.
-    tx.swaps += 1
     if not body:
         if version:
             tx.run("DELETE FROM shared WHERE key = ?", key)
@@ -43,9 +41,8 @@ def _write(tx: Transaction, key: str, version: int, body: bytes) -> Document:
     if version:
         tx.run("UPDATE shared SET version = version + 1, body = ?2 WHERE key = ?1", key, body)
         return Document(version + 1, body)
-    version = tx.now + tx.swaps
-    tx.run("INSERT INTO shared (key, version, body) VALUES (?, ?, ?)", key, version, body)
-    return Document(version, body)
+    tx.run("INSERT INTO shared (key, version, body) VALUES (?, ?, ?)", key, tx.now, body)
+    return Document(tx.now, body)
 
 
 def _documents(link: sqlite3.Connection, keys: Iterable[str]) -> dict[str, Document]:
