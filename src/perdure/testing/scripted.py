@@ -28,6 +28,8 @@ import httpx2
 from perdure.testing.simulator.answer import Delivery
 from perdure.testing.simulator.brain import Brain, echo
 from perdure.testing.simulator.faults import Fault
+from perdure.testing.simulator.quota.limit import Quota
+from perdure.testing.simulator.quota.prompt_cache import PromptCache
 from perdure.testing.simulator.simulation import DEFAULT_ROWS, Exchange, Simulation
 from perdure.testing.simulator.steering import Steering
 from perdure.testing.simulator.steps import Cut, Held, Part, Sleep, Start, Step, steps
@@ -47,9 +49,15 @@ class ScriptedProvider(Steering):
     """
 
     def __init__(
-        self, brain: Brain = echo, faults: Iterable[Fault] = (), *, rows: int = DEFAULT_ROWS
+        self,
+        brain: Brain = echo,
+        faults: Iterable[Fault] = (),
+        *,
+        rows: int = DEFAULT_ROWS,
+        limits: Iterable[Quota] = (),
+        cache: PromptCache | None = None,
     ) -> None:
-        super().__init__(Simulation(brain, faults, rows=rows))
+        super().__init__(Simulation(brain, faults, rows=rows, limits=limits, cache=cache))
 
     def transport(self) -> httpx2.AsyncBaseTransport:
         """For ``httpx2.AsyncClient``."""

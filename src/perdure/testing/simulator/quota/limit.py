@@ -143,7 +143,7 @@ class Quota:
         _check(cls, data, "quota")
         values = dict(data)
         limits = values.get("limits")
-        if not isinstance(limits, list) or not all(isinstance(one, dict) for one in limits):
+        if not isinstance(limits, list | tuple) or not all(isinstance(one, dict) for one in limits):
             raise InvalidInput("A quota's `limits` are a list of objects.")
         for one in limits:
             _check(Limit, one, "limit")
