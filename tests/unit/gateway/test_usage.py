@@ -9,7 +9,7 @@ import pytest
 
 from perdure.gateway.answer import Answer
 from perdure.gateway.providers import PROVIDERS
-from perdure.gateway.usage import READERS, Usage, usage
+from perdure.gateway.usage import READERS, Usage, reading, usage
 
 
 def whole(format_: str, body: Any, status: int = 200) -> Answer:
@@ -72,7 +72,7 @@ GEMINI = {
         ),
         (stream("openai.chat", {"x_groq": {"usage": CHAT}}), Usage(115, 7, 100)),
         (stream("openai.chat", {"choices": [{"delta": {"content": "hi"}}]}), None),
-        (whole("openai.responses", {"usage": RESPONSES}), Usage(115, 7, 100)),
+        (whole("openai.responses", {"usage": RESPONSES}), Usage(115, 7, 100, reasoning=3)),
         (
             stream(
                 "openai.responses",
@@ -80,25 +80,25 @@ GEMINI = {
                 {"type": "response.completed", "response": {"usage": RESPONSES}},
                 cut=True,
             ),
-            Usage(115, 7, 100),
+            Usage(115, 7, 100, reasoning=3),
         ),
         (whole("openai.embeddings", {"usage": {"prompt_tokens": 8}}), Usage(8, 0)),
         (whole("openai.plain", {"usage": {"type": "duration", "seconds": 9}}), None),
-        (whole("google.generate", {"usageMetadata": GEMINI}), Usage(115, 7, 100)),
+        (whole("google.generate", {"usageMetadata": GEMINI}), Usage(115, 7, 100, reasoning=3)),
         (
             stream(
                 "google.generate",
                 {"usageMetadata": {"promptTokenCount": 115}},
                 {"usageMetadata": GEMINI},
             ),
-            Usage(115, 7, 100),
+            Usage(115, 7, 100, reasoning=3),
         ),
         (
             whole(
                 "google.generate",
                 [{"usageMetadata": {"promptTokenCount": 1}}, {"usageMetadata": GEMINI}],
             ),
-            Usage(115, 7, 100),
+            Usage(115, 7, 100, reasoning=3),
         ),
         (
             whole(
@@ -154,3 +154,54 @@ def test_errors_and_unknown_formats_have_none() -> None:
 
 def test_amounts_add_up() -> None:
     assert Usage(1, 2, 3, 4).plus(Usage(10, 20, 30, 40)) == Usage(11, 22, 33, 44)
+
+
+def test_thoughts_searches_and_what_is_cached_for_an_hour() -> None:
+    claude = {
+        **CLAUDE,
+        "cache_creation": {"ephemeral_5m_input_tokens": 2, "ephemeral_1h_input_tokens": 3},
+        "output_tokens_details": {"thinking_tokens": 4},
+        "server_tool_use": {"web_search_requests": 2},
+    }
+    expected = Usage(115, 7, 100, 5, cache_write_1h=3, reasoning=4, searches=2)
+    assert usage(whole("anthropic.messages", {"usage": claude})) == expected
+    chat = {
+        **CHAT,
+        "prompt_tokens_details": {"cached_tokens": 100, "cache_write_tokens": 9},
+        "completion_tokens_details": {"reasoning_tokens": 5},
+    }
+    assert usage(whole("openai.chat", {"usage": chat})) == Usage(115, 7, 100, 9, reasoning=5)
+
+
+def test_thoughts_that_are_counted_beside_the_answer_are_output_too() -> None:
+    """docs.x.ai, "Reasoning": ``completion_tokens`` has them not in it, ``total_tokens`` has."""
+    chat = {**CHAT, "total_tokens": 172, "completion_tokens_details": {"reasoning_tokens": 50}}
+    assert usage(whole("openai.chat", {"usage": chat})) == Usage(115, 57, 100, reasoning=50)
+
+
+@pytest.mark.parametrize(
+    ("answer", "terms"),
+    [
+        (whole("openai.chat", {"usage": CHAT, "service_tier": "default"}), {}),
+        (whole("openai.chat", {"usage": CHAT, "service_tier": "flex"}), {"service_tier": "flex"}),
+        (
+            stream("openai.responses", {"response": {"service_tier": "auto"}},
+                   {"response": {"service_tier": "priority", "usage": RESPONSES}}),
+            {"service_tier": "priority"},
+        ),
+        (
+            stream("anthropic.messages", {"type": "message_start", "message": {"usage": {
+                **CLAUDE, "service_tier": "standard", "speed": "fast"}}}),
+            {"speed": "fast"},
+        ),
+        (
+            whole("openai.chat", {"usage": {
+                **CHAT, "completion_tokens_details": {"audio_tokens": 5}}}),
+            {"modality": "audio"},
+        ),
+        (whole("openai.chat", {"usage": CHAT}, status=429), {}),
+        (whole("unheard-of", {"usage": CHAT}), {}),
+    ],
+)  # fmt: skip
+def test_terms_that_a_price_depends_on(answer: Answer, terms: dict[str, str]) -> None:
+    assert reading(answer)[1] == terms
