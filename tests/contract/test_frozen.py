@@ -13,8 +13,10 @@ import asyncpg
 import pytest
 
 from perdure.core.run import RunState
+from perdure.core.shared import Swap
 from perdure.errors import SchemaNewer
 from perdure.store import Store, make_store, migrations
+from perdure.store.costs import CostFilter
 from perdure.store.rows import Filter, Idempotency
 from tests.contract.driver import Database, claim, new, row, settle, statuses
 from tests.contract.schemas import freeze
@@ -115,8 +117,19 @@ def test_nobody_freezes_a_released_one_again(
     assert freeze.place(name) == first
     first.write_text("-- perdure 0.1.0.dev0\n")
     assert freeze.place(name) == first
+    second = tmp_path / f"0002-{name}.sql"
     first.write_text("-- perdure 0.1.0\n")
-    assert freeze.place(name) == tmp_path / f"0002-{name}.sql"
+    assert freeze.place(name) == second
+    unreleased = "-- perdure 0.1.0.dev0\n"
+    whole = freeze.header(name).partition("\n")[2]
+    first.write_text(unreleased + whole)
+    assert freeze.place(name) == first
+    # Migrations were added; now also one was edited.
+    less = "".join(whole.splitlines(keepends=True)[:-1])
+    first.write_text(unreleased + less)
+    assert freeze.place(name) == second
+    first.write_text(unreleased + less.replace("0001_", "0001_other_"))
+    assert freeze.place(name) == first
 
 
 @pytest.mark.parametrize("number", sorted({path.name[:4] for path in FILES}))
@@ -145,6 +158,8 @@ async def test_its_runs_go_on(empty: Database, number: str) -> None:
         await store.upgrade()
     async with empty.opened() as store:
         await _read(store)
+        if number >= "0002":
+            await _read_gateway(store)
         await _go_on(store)
         codes = {finding.code for finding in await store.inspect()}
         assert codes <= {"stranger"}, codes
@@ -172,6 +187,15 @@ async def _read(store: Store) -> None:
     assert await store.journal(ids["continued"]) == []
     assert [agent.name for agent in await store.agents()] == ["agent"]
     assert [key.name for key in await store.keys()] == ["ci"]
+
+
+async def _read_gateway(store: Store) -> None:
+    (found,) = await store.costs(CostFilter(by=("run_id",)))
+    assert (found.group["run_id"], found.cost) == (freeze.RUNS["running"], 42)
+    key = "halt/agent/agent"
+    halt = (await store.swap([key])).documents[key]
+    assert halt.body == b'{"why":"frozen"}'
+    assert (await store.swap([], [Swap(key, halt.version, b"")])).done
 
 
 async def _go_on(store: Store) -> None:

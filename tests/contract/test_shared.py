@@ -22,20 +22,15 @@ from perdure.store.redis import RedisShared
 from tests.contract.conftest import Postgres, make_database
 from tests.contract.driver import PATIENCE_S, Database, Heard
 from tests.contract.keepers import Keeper, Place, increment, raised
-from tests.servers import PostgresServer, RedisServer, ServerMissing, unavailable
+from tests.servers import PostgresServer, RedisServer, offered
 
 NOTHING = Document()
 
 
 @pytest.fixture(scope="session")
 def redis() -> Iterator[RedisServer]:
-    server = RedisServer()
-    try:
-        server.start()
-    except ServerMissing as missing:
-        unavailable(missing)
-    yield server
-    server.close()
+    with offered(RedisServer()) as server:
+        yield server
 
 
 @pytest.fixture(params=["sqlite", "postgres", "redis"])

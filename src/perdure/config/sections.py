@@ -73,8 +73,9 @@ class GatewayConfig:
 class RetentionConfig:
     """How long what is over is kept; None: for ever. ``succeeded`` to ``cancelled``: runs, after
     they ended so. ``generations``: the log of earlier generations of a run that goes on.
-    ``blobs``: large values that nothing refers to. ``agents`` has ages of its own for some agents'
-    runs: ``{name: {state: age}}``."""
+    ``blobs``: large values that nothing refers to. ``charges``: rows of the ledger, which stay
+    when their runs go. ``agents`` has ages of its own for some agents' runs:
+    ``{name: {state: age}}``."""
 
     succeeded: timedelta | None = None
     failed: timedelta | None = None
@@ -82,6 +83,7 @@ class RetentionConfig:
     cancelled: timedelta | None = None
     generations: timedelta | None = None
     blobs: timedelta | None = None
+    charges: timedelta | None = None
     agents: dict[str, dict[str, timedelta | None]] = field(default_factory=dict)
 
 

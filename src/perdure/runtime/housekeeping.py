@@ -1,5 +1,5 @@
-"""Deleting what is kept no longer: old runs, the logs of earlier generations, blobs that nothing
-refers to. The leader does it now and then, ``perdure db prune`` at once.
+"""Deleting what is kept no longer: old runs, the logs of earlier generations, the ledger's old
+rows, blobs that nothing refers to. The leader does it now and then, ``perdure db prune`` at once.
 
 Each step is one short transaction, and after each is a pause many times as long as it took, so that
 workers have the database to themselves nearly always. It may be broken off anywhere: what was
@@ -30,6 +30,7 @@ EVERY = timedelta(hours=1)
 PAGE = 1000  # runs that are looked at together
 FAMILIES = 20  # that are forgotten in one transaction
 ROWS = 300  # of logs that go in one transaction: tens of milliseconds of a slow disk
+CHARGES = 1000  # the same of the ledger, whose rows are small
 BLOBS = 500  # that are looked up together
 
 
@@ -51,6 +52,7 @@ class Pruned:
 
     runs: int = 0
     rows: int = 0
+    charges: int = 0
     blobs: int = 0
     blob_bytes: int = 0
 
@@ -86,6 +88,8 @@ class Pruning:
             await self._trim(self._keeping.generations)
         if not self._dry:
             await self._clear()
+        if self._keeping.charges is not None:
+            await self._expire(self._keeping.charges)
         if self._keeping.blobs is not None and self._goes_on():
             await self._sweep(self._keeping.blobs)
         return self.done
@@ -125,6 +129,16 @@ class Pruning:
             trimmed = await self._step(partial(self._store.trim, after, before, ROWS))
             self.done.rows += trimmed.rows
             after = trimmed.after
+            self._told(self.done)
+
+    async def _expire(self, age: timedelta) -> None:
+        before = await self._store.now() - age
+        left = True
+        while left and self._goes_on():
+            expire = partial(self._store.expire, before, CHARGES, dry=self._dry)
+            expired = await self._step(expire)
+            self.done.charges += expired.rows
+            left = expired.left
             self._told(self.done)
 
     async def _sweep(self, grace: timedelta) -> None:
@@ -186,9 +200,9 @@ class Housekeeping:
         """One pass, broken off when another worker leads."""
         pruning = Pruning(self._store, self._blobs, self._keeping, goes_on=leading)
         done = await pruning.run()
-        if done.runs or done.rows or done.blobs:
+        if done.runs or done.rows or done.charges or done.blobs:
             log.info(
-                "Deleted: %d runs, %d rows of theirs, %d blobs (%d bytes)",
-                done.runs, done.rows, done.blobs, done.blob_bytes,
+                "Deleted: %d runs, %d rows of theirs, %d charges, %d blobs (%d bytes)",
+                done.runs, done.rows, done.charges, done.blobs, done.blob_bytes,
             )  # fmt: skip
         return done

@@ -45,16 +45,18 @@ class Retention:
 @dataclass(frozen=True, slots=True)
 class Keeping:
     """All that is deleted in time: final runs by ``retention``; the logs of earlier ``generations``
-    of runs that go on (Z1); ``blobs`` that nothing refers to. None: never."""
+    of runs that go on (Z1); ``blobs`` that nothing refers to; ``charges``, the ledger's rows, by
+    themselves. None: never."""
 
     retention: Retention = field(default_factory=Retention)
     generations: timedelta | None = None
     blobs: timedelta | None = None
+    charges: timedelta | None = None
 
     @property
     def anything(self) -> bool:
         """Whether anything is ever deleted."""
-        ages = (self.retention.shortest, self.generations, self.blobs)
+        ages = (self.retention.shortest, self.generations, self.blobs, self.charges)
         return any(age is not None for age in ages)
 
 
@@ -70,7 +72,7 @@ def make_keeping(config: RetentionConfig) -> Keeping:
         agent: {RunState(state): age for state, age in ages.items()}
         for agent, ages in config.agents.items()
     }
-    return Keeping(Retention(general, own), config.generations, config.blobs)
+    return Keeping(Retention(general, own), config.generations, config.blobs, config.charges)
 
 
 class OldRun(NamedTuple):

@@ -1,9 +1,10 @@
 """Freezes today's schema, with runs in it: ``python -m tests.contract.schemas.freeze``.
 
-Writes ``NNNN-sqlite.sql`` and ``NNNN-postgres.sql``, where NNNN counts the releases that changed
-the schema. A file of a released version is never written again: from then on the migrations that
-it was made by must stay as they are, and newer ones must bring it to the newest schema with its
-runs in it. Until the first release 0001 is rewritten whenever the migrations are edited.
+Writes ``NNNN-sqlite.sql`` and ``NNNN-postgres.sql``, where NNNN counts the schemas that somebody's
+database may have. Migrations that were added make a new file; newer ones must bring every file to
+the newest schema with its runs in it. A file of a released version is never written again: from
+then on the migrations that it was made by must stay as they are. Until then the newest file is
+rewritten whenever its migrations are edited.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from perdure import __version__
+from perdure.core.charge import Charge
 from perdure.core.record import Record, RecordType
 from perdure.core.run import RunState
+from perdure.core.shared import Swap
 from perdure.store import Store, make_store, migrations
 from perdure.store.rows import AgentInfo, ApiKey, Idempotency, NewRun, NextGeneration, Wait
 from tests.contract.driver import entry, info, row, settle
@@ -69,6 +72,10 @@ async def fill(store: Store) -> None:
     following = NextGeneration(b'"second"')
     await settle(store, leases["continued"], RunState.QUEUED, next=following)
     await store.announce([AgentInfo("agent", "agent", "python", "An agent.")])
+    lease = leases["running"]
+    charges = [Charge(bytes(16), "agent", "anthropic", "model", run_id=lease.run_id, cost=42)]
+    await store.record([row(lease, 3)], charges)
+    await store.swap([], [Swap("halt/agent/agent", 0, b'{"why":"frozen"}')])
     now = await store.now()
     await store.add_key(ApiKey("k1", "ci", sha256(b"secret").digest(), ("runs:read",), now))
     await member.leave()
@@ -102,10 +109,15 @@ def released(version: str) -> bool:
 
 
 def place(dialect: str) -> Path:
-    """The file to write: the newest, or a new one after a released one."""
+    """The file to write: the newest, or a new one after a released one, and for migrations that
+    were added to those of the newest."""
     found = sorted(FOLDER.glob(f"[0-9]*-{dialect}.sql"))
-    if found and not released(made_by(found[-1])[0]):
-        return found[-1]
+    if found:
+        version, its = made_by(found[-1])
+        mine = migrations_of(header(dialect))
+        added = its and its.items() < mine.items()
+        if not released(version) and not added:
+            return found[-1]
     return FOLDER / f"{len(found) + 1:04d}-{dialect}.sql"
 
 

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from perdure.codec import BLOB
+from perdure.core.charge import Charge
 from perdure.core.run import RunState
 from perdure.errors import NotFound, StoreUnavailable
 from perdure.runtime import housekeeping
 from perdure.runtime.housekeeping import Housekeeping, Pace, Pruned, Pruning
 from perdure.runtime.maintenance import Maintenance
 from perdure.store.blobs import MAX_INLINE, now
+from perdure.store.costs import CostFilter
 from perdure.store.retention import Keeping, Retention
 from tests.unit.runtime.harness import House
 
@@ -89,6 +91,29 @@ async def test_blobs_go_when_nothing_refers_to_them_and_they_are_old(house: Hous
     done = await Pruning(house.store, house.blobs, whole, pace=AT_ONCE).run()
     assert (done.runs, done.blobs) == (1, 1)
     assert [b.name for b in house.blobs.stored()] == [fresh[1:].decode()]
+
+
+async def test_the_ledger_goes_by_its_own_age(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "CHARGES", 2)
+    charges = [Charge(b"%16d" % n, "agent", "p", "m") for n in range(6)]
+    await house.store.charge(charges[:5])
+    house.store.shift_clock(2 * DAY)
+    await house.store.charge(charges[5:])
+    assert not Keeping().anything
+    assert await Pruning(house.store, house.blobs, Keeping(RULES), pace=AT_ONCE).run() == Pruned()
+    keeping = Keeping(charges=DAY)
+    dry = await Pruning(house.store, house.blobs, keeping, pace=AT_ONCE, dry=True).run()
+    assert dry == Pruned(charges=5)
+    told: list[int] = []
+    done = await Pruning(
+        house.store, house.blobs, keeping, pace=AT_ONCE, told=lambda p: told.append(p.charges)
+    ).run()
+    assert done == Pruned(charges=5)
+    assert [n for n in told if n] == [2, 4, 5]
+    (left,) = await house.store.costs(CostFilter())
+    assert left.calls == 1
 
 
 async def test_after_each_step_comes_a_pause_longer_than_it_took(

@@ -33,6 +33,7 @@ def test_rules_by_state_and_agent(tmp_path: Path) -> None:
         dead = "off"
         generations = "12h"
         blobs = "1d"
+        charges = "400d"
         [retention.agents.clerk]
         succeeded = "7d"
         failed = 60
@@ -55,6 +56,8 @@ def test_rules_by_state_and_agent(tmp_path: Path) -> None:
         ("other", "cancelled"): 2 * DAY,
     }
     assert (found.generations, found.blobs, found.anything) == (DAY / 2, DAY, True)
+    assert found.charges == 400 * DAY
+    assert keeping(tmp_path, "retention.charges = '1d'").anything
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from perdure.core.words import counted
 @click.option(
     "--blobs", metavar="TIME", help="Large values this old that nothing refers to, at least 1h."
 )
+@click.option("--charges", metavar="TIME", help="Rows of the ledger that are this old, e.g. 400d.")
 @click.option("--dry-run", "dry", is_flag=True, help="Only count; delete nothing.")
 @options.as_json
 @options.settings
@@ -34,19 +35,21 @@ def command(
     agent: str | None,
     states: tuple[str, ...],
     blobs: str | None,
+    charges: str | None,
     dry: bool,
     json_: bool,
     store: str | None,
     config_file: Path | None,
 ) -> None:
-    """Delete old runs and what nothing refers to.
+    """Delete old runs, old costs and what nothing refers to.
 
     Without options what [retention] says, now instead of in time. Runs go with everything they
     had and with the runs they started; never before all of these are final, nor while their
-    idempotency keys hold. Short transactions with pauses: workers go on meanwhile, and it may be
-    broken off and begun again.
+    idempotency keys hold. What their calls cost stays in the ledger until it is old enough itself.
+    Short transactions with pauses: workers go on meanwhile, and it may be broken off and begun
+    again.
 
-    --json prints {"dry_run", "runs", "rows", "blobs", "blob_bytes"}. With --dry-run, values of the
+    --json prints {"dry_run", "runs", "rows", "charges", "blobs", "blob_bytes"}. With --dry-run, values of the
     runs that would go are not among the blobs.
     """
     import asyncio
@@ -62,15 +65,16 @@ def command(
     config = options.load(config_file, store)
     age = options.duration(older_than, "--older-than")
     grace = options.duration(blobs, "--blobs")
+    old = options.duration(charges, "--charges")
     if age is None and (agent is not None or states):
         raise ConfigError("--agent and --state go with --older-than.")
-    if age is None and grace is None:
+    if age is None and grace is None and old is None:
         keeping = make_keeping(config.retention)
     else:
         ages = {RunState(state): age for state in states or FINAL} if age is not None else {}
         rules = Retention(ages) if agent is None else Retention({}, {agent: ages})
         own = make_keeping(RetentionConfig(blobs=grace))  # refuses a grace that is too short
-        keeping = Keeping(rules, None, own.blobs)
+        keeping = Keeping(rules, None, own.blobs, old)
     if not keeping.anything:
         raise ConfigError(
             "Nothing is deleted by [retention]: everything is kept.",
@@ -100,6 +104,7 @@ def command(
                 "dry_run": dry,
                 "runs": done.runs,
                 "rows": done.rows,
+                "charges": done.charges,
                 "blobs": done.blobs,
                 "blob_bytes": done.blob_bytes,
             }
@@ -114,7 +119,8 @@ def _said(done: object, dry: bool) -> str:
 
     assert isinstance(done, Pruned)
     rows = "" if dry else f", {counted(done.rows, 'row')}"
+    charges = f", {counted(done.charges, 'charge')}" if done.charges else ""
     blobs = (
         f", {counted(done.blobs, 'blob')} ({short_bytes(done.blob_bytes)})" if done.blobs else ""
     )
-    return f"{'Would delete' if dry else 'Deleted'} {counted(done.runs, 'run')}{rows}{blobs}"
+    return f"{'Would delete' if dry else 'Deleted'} {counted(done.runs, 'run')}{rows}{charges}{blobs}"

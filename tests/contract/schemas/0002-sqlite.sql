@@ -1,0 +1,233 @@
+-- perdure 0.1.0.dev0
+-- migration 0001_first 716d5cddfbee76dec3083a25bd462dd7fcf3a233b00a0e0a225f67582d92ad6a
+-- migration 0002_gateway a5fdb25acfb4ec093fde4210e836d16bc61324f493ec4bfa94c7d9ec155beafb
+BEGIN TRANSACTION;
+CREATE TABLE agents (
+  name TEXT PRIMARY KEY,
+  queue TEXT NOT NULL,
+  framework TEXT NOT NULL,
+  description TEXT NOT NULL,
+  input_schema TEXT,
+  durability TEXT NOT NULL,
+  intake TEXT NOT NULL,             -- JSON: what a new run takes over from the agent's policy
+  announced_at INTEGER NOT NULL
+) WITHOUT ROWID;
+INSERT INTO "agents" VALUES('agent','agent','python','An agent.',NULL,'journal','{"max_attempts":5,"priority":0,"cap":null,"timeout":null}',1795283642526757);
+CREATE TABLE charges (
+  n INTEGER PRIMARY KEY,
+  run_id TEXT NOT NULL,            -- empty: of no run
+  id BLOB NOT NULL,
+  at INTEGER NOT NULL,
+  key BLOB,
+  agent TEXT NOT NULL,
+  step TEXT NOT NULL,
+  feature TEXT NOT NULL,
+  tenant TEXT NOT NULL,
+  session TEXT NOT NULL,
+  provider TEXT NOT NULL,
+  model TEXT NOT NULL,
+  credential TEXT NOT NULL,
+  target TEXT NOT NULL,
+  route TEXT NOT NULL,
+  why TEXT NOT NULL,
+  source TEXT NOT NULL,
+  priced TEXT NOT NULL,
+  calls INTEGER NOT NULL,
+  input INTEGER NOT NULL,
+  output INTEGER NOT NULL,
+  cache_read INTEGER NOT NULL,
+  cache_write INTEGER NOT NULL,
+  reasoning INTEGER NOT NULL,
+  cost INTEGER NOT NULL,           -- nano-dollars, as is `saved`
+  saved INTEGER NOT NULL,
+  took_ms INTEGER NOT NULL
+);
+INSERT INTO "charges" VALUES(1,'0190a000-0000-7000-8000-000000000008',X'00000000000000000000000000000000',1795283642534763,NULL,'agent','','','','','anthropic','model','','','','','sent','unknown',1,0,0,0,0,0,42,0,0);
+CREATE TABLE idempotency (
+  tenant TEXT NOT NULL,
+  agent TEXT NOT NULL,
+  key TEXT NOT NULL,
+  body BLOB NOT NULL,
+  run INTEGER NOT NULL REFERENCES runs (n) ON DELETE CASCADE,
+  expires_at INTEGER,              -- null while the run is not final (X3)
+  PRIMARY KEY (tenant, agent, key)
+) WITHOUT ROWID;
+INSERT INTO "idempotency" VALUES('acme','agent','key',X'626F6479',1,4948883642490666);
+CREATE TABLE keys (
+  id TEXT PRIMARY KEY,
+  name TEXT NOT NULL,
+  hash BLOB NOT NULL,
+  scopes TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  expires_at INTEGER,
+  last_used_at INTEGER,
+  revoked_at INTEGER
+) WITHOUT ROWID;
+INSERT INTO "keys" VALUES('k1','ci',X'2BB80D537B1DA3E38BD30361AA855686BDE0EACD7162FEF6A25FE97BF527A25B','["runs:read"]',1795283642548879,NULL,NULL,NULL);
+CREATE TABLE leader (
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  worker TEXT NOT NULL,
+  until INTEGER NOT NULL
+);
+CREATE TABLE leftovers (
+  run INTEGER PRIMARY KEY
+);
+CREATE TABLE log (
+  run INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  at INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,
+  type TEXT NOT NULL,
+  key BLOB,
+  scope BLOB,
+  branch TEXT,
+  after BLOB,
+  kind TEXT,
+  name TEXT,
+  digest BLOB,
+  occurrence INTEGER,
+  promise TEXT,
+  state TEXT,
+  took_ms INTEGER,
+  value BLOB,
+  request BLOB,
+  PRIMARY KEY (run, seq)
+);
+INSERT INTO "log" VALUES(1,1,1795283642442675,1,'entry',X'6669727374',X'73636F7065','0.1',X'6166746572','tool','send',X'646967657374',0,'once','done',7,X'2273756363656564656422',NULL);
+INSERT INTO "log" VALUES(1,2,1795283642446693,1,'delta',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,X'5B2274657874225D',NULL);
+INSERT INTO "log" VALUES(2,1,1795283642448141,1,'entry',X'6669727374',X'73636F7065','0.1',X'6166746572','tool','send',X'646967657374',0,'once','done',7,X'2277616974696E6722',NULL);
+INSERT INTO "log" VALUES(2,2,1795283642450628,1,'delta',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,X'5B2274657874225D',NULL);
+INSERT INTO "log" VALUES(5,1,1795283642453238,1,'entry',X'6669727374',X'73636F7065','0.1',X'6166746572','tool','send',X'646967657374',0,'once','done',7,X'226465616422',NULL);
+INSERT INTO "log" VALUES(5,2,1795283642458617,1,'delta',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,X'5B2274657874225D',NULL);
+INSERT INTO "log" VALUES(6,1,1795283642466639,1,'entry',X'6669727374',X'73636F7065','0.1',X'6166746572','tool','send',X'646967657374',0,'once','done',7,X'2263616E63656C6C656422',NULL);
+INSERT INTO "log" VALUES(6,2,1795283642470621,1,'delta',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,X'5B2274657874225D',NULL);
+INSERT INTO "log" VALUES(7,1,1795283642474626,1,'entry',X'6669727374',X'73636F7065','0.1',X'6166746572','tool','send',X'646967657374',0,'once','done',7,X'22636F6E74696E75656422',NULL);
+INSERT INTO "log" VALUES(7,2,1795283642477383,1,'delta',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,X'5B2274657874225D',NULL);
+INSERT INTO "log" VALUES(8,1,1795283642478562,1,'entry',X'6669727374',X'73636F7065','0.1',X'6166746572','tool','send',X'646967657374',0,'once','done',7,X'2272756E6E696E6722',NULL);
+INSERT INTO "log" VALUES(8,2,1795283642482616,1,'delta',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,X'5B2274657874225D',NULL);
+INSERT INTO "log" VALUES(2,3,1795283642494622,1,'signal',NULL,NULL,NULL,NULL,NULL,'other',NULL,NULL,NULL,NULL,NULL,X'7B226E223A317D',NULL);
+INSERT INTO "log" VALUES(6,3,1795283642503285,1,'status',NULL,NULL,NULL,NULL,NULL,'cancelling',NULL,NULL,NULL,NULL,NULL,X'7B22726561736F6E223A22656E6F756768227D',NULL);
+INSERT INTO "log" VALUES(8,3,1795283642534763,1,'entry',X'33',X'73636F7065','0.1',X'6166746572','tool','send',X'646967657374',0,'once','done',7,X'31',NULL);
+INSERT INTO "log" VALUES(8,4,1795283642563104,1,'status',NULL,NULL,NULL,NULL,NULL,'queued',NULL,NULL,NULL,NULL,NULL,X'7B22726561736F6E223A226F727068616E6564222C22776F726B6572223A22776F726B6572227D',NULL);
+CREATE TABLE messages (
+  run INTEGER NOT NULL,
+  node BLOB NOT NULL,
+  parent BLOB NOT NULL,
+  body BLOB NOT NULL,
+  PRIMARY KEY (run, node)
+);
+INSERT INTO "messages" VALUES(1,X'545EA538461003EFDC8C81C244531B003F6F26CFCCF6C0073B3239FDEDF49446',X'',X'7B22726F6C65223A2275736572227D');
+CREATE TABLE runs (
+  n INTEGER PRIMARY KEY,
+  id TEXT NOT NULL UNIQUE,
+  agent TEXT NOT NULL,
+  queue TEXT NOT NULL,
+  tenant TEXT NOT NULL,
+  priority INTEGER NOT NULL,
+  state TEXT NOT NULL,
+  blocked_by TEXT,                 -- 'session' or 'cap', while blocked
+  head INTEGER NOT NULL DEFAULT 0, -- 1 while it holds its session (L4)
+  epoch INTEGER NOT NULL DEFAULT 0,
+  attempts INTEGER NOT NULL DEFAULT 0,
+  max_attempts INTEGER NOT NULL,
+  session TEXT,
+  cap TEXT,
+  cap_limit INTEGER,
+  worker TEXT,
+  reserved_by TEXT,                -- must be alone and is kept for this worker (L6)
+  alone INTEGER NOT NULL DEFAULT 0,
+  strikes INTEGER NOT NULL DEFAULT 0,
+  strikes_seq INTEGER NOT NULL DEFAULT 0,
+  gone INTEGER NOT NULL DEFAULT 1, -- 0 once an attempt was orphaned whose process may live (L5)
+  cancel_requested INTEGER NOT NULL DEFAULT 0,
+  created_at INTEGER NOT NULL,
+  started_at INTEGER,
+  finished_at INTEGER,
+  dismissed_at INTEGER,            -- a dead letter that an operator has put aside
+  ready_at INTEGER,
+  wake_at INTEGER,
+  deadline_at INTEGER,
+  watched_until INTEGER NOT NULL DEFAULT 0,
+  idempotency_window INTEGER,      -- null for a run without an idempotency key
+  depth INTEGER NOT NULL,
+  generation INTEGER NOT NULL,
+  since INTEGER NOT NULL DEFAULT 0, -- the log's number after which this generation's journal begins
+  parent TEXT,
+  parent_key BLOB,
+  trace TEXT,
+  waits TEXT NOT NULL DEFAULT '[]',
+  labels TEXT NOT NULL DEFAULT '{}',
+  error BLOB,
+  result BLOB,
+  input BLOB
+);
+INSERT INTO "runs" VALUES(1,'0190a000-0000-7000-8000-000000000001','agent','default','acme',0,'succeeded',NULL,0,1,0,5,NULL,NULL,NULL,NULL,NULL,0,0,0,1,0,1795283642411171,1795283642411171,1795283642490666,NULL,1795283642411171,NULL,NULL,0,3153600000000000,0,1,0,NULL,NULL,NULL,'[]','{"team":"a"}',NULL,X'7B22616E73776572223A34327D',X'22696E70757422');
+INSERT INTO "runs" VALUES(2,'0190a000-0000-7000-8000-000000000002','agent','default','acme',0,'waiting',NULL,0,1,0,5,NULL,NULL,NULL,NULL,NULL,0,0,0,1,0,1795283642414696,1795283642414696,NULL,NULL,1795283642414696,NULL,NULL,0,NULL,0,1,0,NULL,NULL,NULL,'[{"reason":"signal","name":"go","after":0}]','{"team":"a"}',NULL,NULL,X'22696E70757422');
+INSERT INTO "runs" VALUES(3,'0190a000-0000-7000-8000-000000000003','agent','default','acme',0,'queued',NULL,1,0,0,5,'talk',NULL,NULL,NULL,NULL,0,0,0,1,0,1795283642422678,NULL,NULL,NULL,1795283642422678,NULL,NULL,0,NULL,0,1,0,NULL,NULL,NULL,'[]','{"team":"a"}',NULL,NULL,X'22696E70757422');
+INSERT INTO "runs" VALUES(4,'0190a000-0000-7000-8000-000000000004','agent','default','acme',3,'blocked','session',0,0,0,5,'talk',NULL,NULL,NULL,NULL,0,0,0,1,0,1795283642426632,NULL,NULL,NULL,1795283642426632,NULL,NULL,0,NULL,0,1,0,NULL,NULL,NULL,'[]','{"team":"a"}',NULL,NULL,X'22696E70757422');
+INSERT INTO "runs" VALUES(5,'0190a000-0000-7000-8000-000000000005','agent','default','acme',0,'dead',NULL,0,1,5,5,NULL,NULL,NULL,NULL,NULL,0,0,0,1,0,1795283642428454,1795283642428454,1795283642502630,NULL,1795283642428454,NULL,NULL,0,NULL,0,1,0,NULL,NULL,NULL,'[]','{"team":"a"}',X'7B226D657373616765223A226E6F227D',NULL,X'22696E70757422');
+INSERT INTO "runs" VALUES(6,'0190a000-0000-7000-8000-000000000006','agent','default','acme',0,'cancelled',NULL,0,1,0,5,NULL,NULL,NULL,NULL,NULL,0,0,0,1,1,1795283642430650,1795283642430650,1795283642510737,NULL,1795283642430650,NULL,NULL,0,NULL,0,1,0,NULL,NULL,NULL,'[]','{"team":"a"}',X'7B226D657373616765223A22656E6F756768227D',NULL,X'22696E70757422');
+INSERT INTO "runs" VALUES(7,'0190a000-0000-7000-8000-000000000007','agent','default','acme',0,'queued',NULL,0,1,0,5,NULL,NULL,NULL,NULL,NULL,0,0,0,1,0,1795283642434635,1795283642434635,NULL,NULL,1795283642514654,NULL,NULL,0,NULL,0,2,2,NULL,NULL,NULL,'[]','{"team":"a"}',NULL,NULL,X'227365636F6E6422');
+INSERT INTO "runs" VALUES(8,'0190a000-0000-7000-8000-000000000008','agent','default','acme',0,'queued',NULL,0,1,0,5,NULL,'cap',2,NULL,NULL,0,0,0,0,0,1795283642438659,1795283642438659,NULL,NULL,1795283642438659,NULL,4948883642438659,0,NULL,0,1,0,NULL,NULL,NULL,'[]','{"team":"a"}',NULL,NULL,X'22696E70757422');
+CREATE TABLE schema_migrations (
+  version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL
+);
+INSERT INTO "schema_migrations" VALUES(1,'0001_first',1795283642387658);
+INSERT INTO "schema_migrations" VALUES(2,'0002_gateway',1795283642387658);
+CREATE TABLE shared (
+  key TEXT PRIMARY KEY NOT NULL,
+  version INTEGER NOT NULL,
+  body BLOB NOT NULL
+);
+INSERT INTO "shared" VALUES('halt/agent/agent',1795283642542696,X'7B22776879223A2266726F7A656E227D');
+CREATE TABLE signals (
+  run INTEGER NOT NULL REFERENCES runs (n) ON DELETE CASCADE,
+  n INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  dedupe TEXT,
+  read INTEGER NOT NULL DEFAULT 0, -- 1 once a generation that took it is over
+  payload BLOB NOT NULL,
+  PRIMARY KEY (run, n)
+);
+INSERT INTO "signals" VALUES(2,1,'other',1795283642494622,'d',0,X'226B65707422');
+CREATE TABLE slots (
+  cap TEXT NOT NULL,
+  run INTEGER NOT NULL REFERENCES runs (n) ON DELETE CASCADE,
+  PRIMARY KEY (cap, run)
+) WITHOUT ROWID;
+INSERT INTO "slots" VALUES('cap',8);
+CREATE TABLE workers (
+  id TEXT PRIMARY KEY,
+  host TEXT NOT NULL,
+  pid INTEGER NOT NULL,
+  version TEXT NOT NULL,
+  queues TEXT NOT NULL,
+  lease INTEGER NOT NULL,
+  joined_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX runs_ready ON runs (queue, priority DESC, tenant, ready_at, n)
+  WHERE state = 'queued' AND reserved_by IS NULL;
+CREATE INDEX runs_reserved ON runs (reserved_by) WHERE reserved_by IS NOT NULL;
+CREATE INDEX runs_leased ON runs (worker) WHERE worker IS NOT NULL;
+CREATE INDEX runs_timers ON runs (wake_at) WHERE state = 'waiting' AND wake_at IS NOT NULL;
+CREATE INDEX runs_capped ON runs (cap, priority DESC, n)
+  WHERE state = 'blocked' AND blocked_by = 'cap';
+CREATE INDEX runs_sessions ON runs (tenant, session, n)
+  WHERE session IS NOT NULL AND parent IS NULL AND finished_at IS NULL;
+CREATE UNIQUE INDEX runs_session_head ON runs (tenant, session) WHERE head = 1;
+CREATE INDEX runs_children ON runs (parent) WHERE parent IS NOT NULL;
+CREATE INDEX runs_by_state ON runs (state, queue);
+CREATE INDEX runs_generations ON runs (n) WHERE since > 0;
+CREATE INDEX runs_blob_inputs ON runs (input) WHERE substr(input, 1, 1) = x'01';
+CREATE INDEX runs_blob_results ON runs (result) WHERE substr(result, 1, 1) = x'01';
+CREATE INDEX log_blobs ON log (value) WHERE substr(value, 1, 1) = x'01';
+CREATE INDEX signals_blobs ON signals (payload) WHERE substr(payload, 1, 1) = x'01';
+CREATE UNIQUE INDEX signals_dedupe ON signals (run, dedupe) WHERE dedupe IS NOT NULL;
+CREATE INDEX idempotency_run ON idempotency (run);
+CREATE INDEX idempotency_expiry ON idempotency (expires_at) WHERE expires_at IS NOT NULL;
+CREATE UNIQUE INDEX charges_id ON charges (run_id, id);
+CREATE INDEX charges_at ON charges (at);
+CREATE INDEX charges_agent ON charges (agent, at);
+CREATE INDEX charges_tenant ON charges (tenant, at) WHERE tenant <> '';
+COMMIT;
