@@ -193,7 +193,9 @@ def _take(
 
 
 def _write_heads(
-    states: Mapping[str, State], hand: Hand, waiting: Sequence[tuple[Demand, dict[str, float], Later]]
+    states: Mapping[str, State],
+    hand: Hand,
+    waiting: Sequence[tuple[Demand, dict[str, float], Later]],
 ) -> None:
     """The first of those that wait stand in each of their pools' documents, in their order."""
     for key, state in states.items():

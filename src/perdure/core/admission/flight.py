@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from math import ceil, sqrt
 
 from perdure.core.admission.demand import Admitted, Demand
-from perdure.core.admission.limits import GRAINS, Limit
+from perdure.core.admission.limits import Limit
 from perdure.core.admission.meter import Meter
 
 Z = 2.0  # standard deviations held above what is expected (../shared reference: zero 429s at 2)
@@ -76,17 +76,18 @@ class Hand:
     """All that one worker (incarnation) has under way; it lives in the worker's memory. Not
     thread-safe. Tell it after a swap was done, never before.
 
+    ``looked``: when the totals were brought up to the time (unix seconds).
     ``waiting``: by pool, how many calls wait in this worker; the caller keeps it.
     """
 
-    __slots__ = ("_looked", "flights", "totals", "waiting", "worker")
+    __slots__ = ("looked", "flights", "totals", "waiting", "worker")
 
     def __init__(self, worker: str) -> None:
         self.worker = worker
         self.flights: dict[str, Flight] = {}
         self.totals: dict[str, Total] = {}
         self.waiting: dict[str, int] = {}
-        self._looked = 0.0
+        self.looked = 0.0
 
     def start(self, demand: Demand, admitted: Admitted) -> None:
         """A call was admitted (and the documents that say so are written)."""
@@ -126,9 +127,9 @@ class Hand:
 
     def look(self, now: float) -> None:
         """Bring the totals up to ``now``, where they are older than REFRESH_S."""
-        if now - self._looked < REFRESH_S:
+        if now - self.looked < REFRESH_S:
             return
-        self._looked = now
+        self.looked = now
         for total in self.totals.values():
             total.remaining = total.variance = total.rate = 0.0
         for flight in self.flights.values():
@@ -185,12 +186,14 @@ class Outlook:
         wait = 0.0
         rate, own, drain = self.rate, max(demand.rate, 1e-3), limit.rate * share
         left = (meter.k + 1) * limit.grain - now  # until the first part leaves
-        for i in range(GRAINS + 1):
+        for i, leaves in enumerate(meter.counts):
             h = left + i * limit.grain  # just before part i leaves
             made = self.unseen + rate * h
             room = free if fill is None else min(free, fill + drain * (h - limit.grain))
-            if room < whole and made + own * (h - wait) > room:
+            if room >= whole:
+                break
+            if made + own * (h - wait) > room:
                 # Start so late that what it makes by then fits; where nothing does, after then.
                 wait = max(wait, h if made >= room else h - (room - made) / own)
-            free += meter.counts[i]
+            free += leaves
         return now if wait <= 0 else now + wait + 1e-3

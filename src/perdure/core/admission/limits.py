@@ -12,7 +12,9 @@ from typing import Literal
 
 from perdure.errors import ConfigError
 
-GRAINS = 60  # a window is counted in this many parts, and one more that is being filled
+# A window is counted in so many parts, and one more that is being filled. Output that is counted
+# as it is made flows evenly, and what is not known of its times within a part is all that is lost.
+PARTS, PARTS_PRODUCED = 60, 120
 SLACK_S, SLACK_SHARE, SLACK_LEAST_S = 1.0, 0.05, 0.1  # see Limit.slack
 
 
@@ -55,6 +57,7 @@ class Limit:
     """Seconds by which the times from admission to arrival may differ between calls: one second,
     or 5 % of the window, or 10 % of the time in which a small bucket refills, but 0.1 s at least.
     Half of it is for the worker (``Admitted.valid_s``), half for the way."""
+    parts: int = field(init=False, repr=False, compare=False)
     grain: float = field(init=False, repr=False, compare=False)  # seconds of one part of the window
     rate: float = field(init=False, repr=False, compare=False)  # per second
     capacity: float | None = field(init=False, repr=False, compare=False)
@@ -77,7 +80,9 @@ class Limit:
         # Output is booked after it was made: what comes late is only held for longer.
         late = 0.0 if self.what is What.OUTPUT and produced else slack
         # Of the name's parts alone: settings that differ in anything else read one meter alike.
-        put(self, "grain", (self.per + late) / GRAINS)
+        parts = PARTS_PRODUCED if produced else PARTS
+        put(self, "parts", parts)
+        put(self, "grain", (self.per + late) / parts)
         if self.burst is not None:
             slack = min(slack, max(SLACK_LEAST_S, 0.1 * self.burst / rate))
         put(self, "produced", produced)

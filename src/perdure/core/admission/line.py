@@ -32,7 +32,15 @@ class Head(NamedTuple):
 
     def row(self) -> list[object]:
         """As JSON values; ``head`` reads it back."""
-        return [self.id, self.priority, self.tenant, self.since, self.at, self.elsewhere, *self.need]
+        return [
+            self.id,
+            self.priority,
+            self.tenant,
+            self.since,
+            self.at,
+            self.elsewhere,
+            *self.need,
+        ]
 
 
 def head(row: list[object]) -> Head:

@@ -1,4 +1,4 @@
-"""One limit's meter: a window of 61 sub-counters, a pacing bucket, and how far the limit is believed.
+"""One limit's meter: a window of 61 or 121 sub-counters, a pacing bucket, and how far the limit is believed.
 
 Invariant: what was booked at any time t is counted until t + per + slack at least, so that no
 ``per`` seconds at the provider hold more than the limit when every call arrives within the slack
@@ -12,7 +12,7 @@ from bisect import bisect_left
 from itertools import accumulate
 from math import ceil
 
-from perdure.core.admission.limits import GRAINS, Limit, What
+from perdure.core.admission.limits import Limit, What
 
 # A time at a part's very border may round into the part before.
 BORDER_S = 0.001
@@ -24,7 +24,7 @@ RECOVERY_PER_S = 0.05 / 60
 class Meter:
     """``k``: the number of the part that is being filled. ``tat``: when the pacing bucket is empty
     again (unix seconds; in the past: since when it is). ``level``: share of the limit that was
-    believed at ``cut`` (unix seconds). ``counts``: 61 parts, oldest first; none for CONCURRENT.
+    believed at ``cut`` (unix seconds). ``counts``: its parts, oldest first; none for CONCURRENT.
     ``used``: their sum."""
 
     __slots__ = ("counts", "cut", "k", "level", "tat", "used")
@@ -50,8 +50,8 @@ class Meter:
         if past <= 0 or not self.counts:
             return
         self.k = k
-        if past > GRAINS:
-            self.counts, self.used = [0] * (GRAINS + 1), 0
+        if past > limit.parts:
+            self.counts, self.used = [0] * (limit.parts + 1), 0
             return
         self.used -= sum(self.counts[:past])
         self.counts = self.counts[past:] + [0] * past
@@ -77,7 +77,7 @@ class Meter:
                 leaves = bisect_left(list(accumulate(self.counts)), missing) + 1
                 at = (self.k + leaves) * limit.grain + BORDER_S
             else:  # those ahead fill windows that are still to come
-                at = (self.k + GRAINS + 1) * limit.grain + BORDER_S
+                at = (self.k + limit.parts + 1) * limit.grain + BORDER_S
                 at += (missing - self.used) / (limit.rate * share)
         if limit.capacity is not None and limit.burst is not None:
             load = ahead + min(amount, limit.burst) - limit.capacity
@@ -121,10 +121,10 @@ class Meter:
                 # cannot make its bucket emptier than empty.
                 least = self.tat + max(amount, -limit.burst) / rate
                 self.tat = least if unsent else max(least, min(self.tat, now))
-        i = int(at // limit.grain) - self.k + GRAINS
+        i = int(at // limit.grain) - self.k + limit.parts
         if i < 0:
             return  # it has left the window, with all it was
-        i = min(i, GRAINS)
+        i = min(i, limit.parts)
         change = max(amount, -self.counts[i])
         self.counts[i] += change
         self.used += change
@@ -136,8 +136,8 @@ class Meter:
         goes on at that rate, without a burst."""
         if limit.what is What.CONCURRENT:
             return
-        share, rest = divmod(limit.amount, GRAINS + 1)
-        self.counts = [share + (i < rest) for i in range(GRAINS + 1)]
+        share, rest = divmod(limit.amount, limit.parts + 1)
+        self.counts = [share + (i < rest) for i in range(limit.parts + 1)]
         self.used = limit.amount
         if limit.capacity is not None:
             self.tat = now + max(0.0, limit.capacity) / limit.rate
@@ -152,4 +152,4 @@ def empty(limit: Limit, now: float) -> Meter:
         return Meter(0, 0.0, 1.0, 0.0, [])
     # A bucket that was never used has been empty for longer than any call can need.
     tat = now - (limit.burst or 0.0) / limit.rate - limit.slack
-    return Meter(int(now // limit.grain), tat, 1.0, 0.0, [0] * (GRAINS + 1))
+    return Meter(int(now // limit.grain), tat, 1.0, 0.0, [0] * (limit.parts + 1))

@@ -28,9 +28,7 @@ def settle(
                 continue  # other settings by now: what was booked leaves by itself
             if outcome.took_s is not None and outcome.sent:
                 state.slow += CALLS * (outcome.took_s - state.slow)
-            for limit, meter, charged in zip(
-                state.pool.limits, state.meters, charges, strict=True
-            ):
+            for limit, meter, charged in zip(state.pool.limits, state.meters, charges, strict=True):
                 if limit.what is What.CONCURRENT:
                     continue
                 if not outcome.sent:

@@ -14,7 +14,7 @@ from typing import Any
 
 from perdure.core.admission.demand import Demand, mark
 from perdure.core.admission.flight import Hand, Outlook, Z
-from perdure.core.admission.limits import GRAINS, Limit, Pool, What
+from perdure.core.admission.limits import PARTS, PARTS_PRODUCED, Limit, Pool, What
 from perdure.core.admission.line import HEAD_TTL_S, TENANTS, Head, faded, head
 from perdure.core.admission.meter import Meter, empty
 from perdure.errors import CodecError
@@ -72,7 +72,9 @@ class State:
         self.workers: dict[str, Entry] = {}
         self.given: dict[str, list[float]] = {}
         self.holds: dict[str, list[float]] = {}
-        self.foreign: dict[str, list[Any]] = {}  # meters of limits that another worker's settings have
+        self.foreign: dict[
+            str, list[Any]
+        ] = {}  # meters of limits that another worker's settings have
 
     def tend(self, now: float) -> float:
         """Bring everything to ``now`` and return it, or the document's own time where that is later:
@@ -119,7 +121,7 @@ class State:
             made = hand.in_flight(key) if total else 0
         else:
             made = total.made - entry.made if total else 0
-        entry.seen = self.t
+        entry.seen = min(self.t, hand.looked)
         if total:
             self.make(made)
             entry.calls, entry.made = total.calls, total.made
@@ -146,7 +148,9 @@ class State:
         now = self.t
         if was is None:
             if len(self.given) >= TENANTS:
-                least = min(self.given, key=lambda n: faded(self.given[n][0], now - self.given[n][1]))
+                least = min(
+                    self.given, key=lambda n: faded(self.given[n][0], now - self.given[n][1])
+                )
                 del self.given[least]
             self.given[name] = [share, now]
         else:
@@ -235,7 +239,11 @@ def _decode(value: dict[str, Any], pool: Pool) -> State:
     rows: dict[str, list[Any]] = dict(value["m"])
     meters = [_meter(rows.pop(limit.name, None), limit, t) for limit in pool.limits]
     state = State(pool, meters, t)
-    state.hold, state.passed, state.slow = value["hold"] + 0.0, value["passed"] + 0, value["slow"] + 0.0
+    state.hold, state.passed, state.slow = (
+        value["hold"] + 0.0,
+        value["passed"] + 0,
+        value["slow"] + 0.0,
+    )
     for name, row in value["w"].items():
         entry = state.workers[name] = Entry(*row)
         # A sum of what is no number is none.
@@ -250,7 +258,10 @@ def _decode(value: dict[str, Any], pool: Pool) -> State:
         state.holds = {name: [n + 0.0 for n in row] for name, row in holds.items()}
     for name, row in rows.items():
         per = float(name.split("/")[1].rstrip("p"))
-        if row[0] and row[0] * per / GRAINS > t - 4 * per:
+        if (
+            row[0]
+            and row[0] * per / (PARTS_PRODUCED if name.endswith("p") else PARTS) > t - 4 * per
+        ):
             state.foreign[name] = row
     return state
 
@@ -261,7 +272,7 @@ def _meter(row: list[Any] | None, limit: Limit, t: float) -> Meter:
         meter.fill(limit, t)
         return meter
     meter = Meter(*row)
-    if limit.what is not What.CONCURRENT and len(meter.counts) != GRAINS + 1:
+    if limit.what is not What.CONCURRENT and len(meter.counts) != limit.parts + 1:
         raise ValueError(f"the meter {limit.name} has {len(meter.counts)} parts")
     # A sum of what is no number is none.
     if meter.used < 0 or not isinstance(meter.k + meter.tat + meter.level + meter.cut, float):
