@@ -5,25 +5,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Protocol
 
 from perdure.gateway.arrival import arrivals
 from perdure.gateway.capture import Capture
-
-
-class _Patch(Protocol):
-    def install(self, capture: Capture) -> None: ...
-
-    def uninstall(self) -> None: ...
+from perdure.gateway.patch import LibraryPatch
 
 
 class LatePatch:
     """``module`` is the one whose arrival means that the library is there whole; ``make`` makes its
     patch. ``patch`` is None until then."""
 
-    def __init__(self, module: str, make: Callable[[], _Patch]) -> None:
+    def __init__(self, module: str, make: Callable[[], LibraryPatch]) -> None:
         self.module = module
-        self.patch: _Patch | None = None
+        self.patch: LibraryPatch | None = None
         self._make = make
         self._capture: Capture | None = None
         self._lock = threading.RLock()
@@ -53,19 +47,19 @@ class LatePatch:
             self.patch.install(self._capture)
 
 
-def _aiohttp() -> _Patch:
+def _aiohttp() -> LibraryPatch:
     from perdure.gateway.sessions.patch import SessionPatch
 
     return SessionPatch()
 
 
-def _botocore() -> _Patch:
+def _botocore() -> LibraryPatch:
     from perdure.gateway.aws.patch import BotocorePatch
 
     return BotocorePatch()
 
 
-def _urllib3() -> _Patch:
+def _urllib3() -> LibraryPatch:
     from perdure.gateway.unseen import UnseenPatch
 
     return UnseenPatch()

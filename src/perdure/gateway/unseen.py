@@ -12,34 +12,24 @@ from urllib.parse import urlsplit
 from urllib3.connectionpool import HTTPConnectionPool
 
 from perdure.core.ports import current_boundary
-from perdure.gateway.capture import Capture, Passage
+from perdure.gateway.capture import Passage
+from perdure.gateway.patch import LibraryPatch
 from perdure.gateway.transport.passing import passing
 from perdure.slot import Slot
 
 log = logging.getLogger("perdure.gateway")
 
 
-class UnseenPatch:
+class UnseenPatch(LibraryPatch):
     """Looks at what goes through urllib3's pools, where botocore's captured calls pass as well."""
 
     def __init__(self) -> None:
-        self._capture: Capture | None = None
+        super().__init__(Slot(HTTPConnectionPool, "urlopen", self._method))
         self._told: set[str] = set()
-        self._slot = Slot(HTTPConnectionPool, "urlopen", self._method)
-
-    def install(self, capture: Capture) -> None:
-        """Puts it in; the latest ``capture`` counts."""
-        self._capture = capture
-        self._slot.fill()
-
-    def uninstall(self) -> None:
-        """Takes it out."""
-        self._capture = None
-        self._slot.clear()
 
     def _method(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def urlopen(pool: Any, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
-            boundary, capture = current_boundary.get(), self._capture
+            boundary, capture = current_boundary.get(), self.capture
             if boundary is not None and capture is not None and not passing.get():
                 in_effect = getattr(boundary, "scope", b"") != b""
                 way = capture.route(boundary, method, pool.host, pool.port, urlsplit(url).path)

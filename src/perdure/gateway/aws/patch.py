@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import botocore
 from botocore.endpoint import Endpoint
 from botocore.httpsession import URLLib3Session
 
@@ -28,33 +27,22 @@ from perdure.gateway.exchange import Served
 from perdure.gateway.line import drive
 from perdure.gateway.outcome import Incoming
 from perdure.gateway.outgoing import Outgoing
+from perdure.gateway.patch import LibraryPatch
 from perdure.gateway.transport.body import SyncChannel
 from perdure.gateway.transport.lines import SyncReach
 from perdure.gateway.transport.passing import passing
 from perdure.gateway.trip import Call
-from perdure.slot import Slot, Slots
+from perdure.slot import Slot
 
 
-class BotocorePatch:
+class BotocorePatch(LibraryPatch):
     """Catches the model calls of botocore."""
 
     def __init__(self) -> None:
-        self.capture: Capture | None = None
-        self.module = botocore
-        self._slots = Slots(
+        super().__init__(
             Slot(URLLib3Session, "send", self._send_method),
             Slot(Endpoint, "_needs_retry", self._retry_method),
         )
-
-    def install(self, capture: Capture) -> None:
-        """Puts it in; the latest ``capture`` counts."""
-        self.capture = capture
-        self._slots.fill()
-
-    def uninstall(self) -> None:
-        """Takes it out."""
-        self.capture = None
-        self._slots.clear()
 
     def _send_method(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def send(session: Any, request: Any) -> Any:

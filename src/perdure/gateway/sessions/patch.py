@@ -23,6 +23,7 @@ from perdure.gateway.capture import Capture, Refused
 from perdure.gateway.exchange import Served
 from perdure.gateway.outcome import Incoming
 from perdure.gateway.outgoing import Outgoing
+from perdure.gateway.patch import LibraryPatch
 from perdure.gateway.sessions.failure import failed
 from perdure.gateway.sessions.pool import Connectors, sending
 from perdure.gateway.sessions.request import read_body
@@ -30,32 +31,20 @@ from perdure.gateway.sessions.response import Body, respond
 from perdure.gateway.transport.lines import AsyncReach
 from perdure.gateway.transport.passing import passing
 from perdure.gateway.trip import Call
-from perdure.slot import Slot, Slots
+from perdure.slot import Slot
 
 
-class SessionPatch:
+class SessionPatch(LibraryPatch):
     """Catches the model calls of aiohttp."""
 
     def __init__(self) -> None:
-        self.capture: Capture | None = None
-        self.module = aiohttp
         self._connectors = Connectors()
-        self._slots = Slots(
+        super().__init__(
             Slot(aiohttp.ClientSession, "_request", self._method),
             Slot(aiohttp.ClientSession, "close", self._connectors.close),
             Slot(aiohttp.TCPConnector, "__init__", self._connectors.note),
             Slot(aiohttp.BaseConnector, "connect", self._connectors.connect),
         )
-
-    def install(self, capture: Capture) -> None:
-        """Puts it in; the latest ``capture`` counts."""
-        self.capture = capture
-        self._slots.fill()
-
-    def uninstall(self) -> None:
-        """Takes it out."""
-        self.capture = None
-        self._slots.clear()
 
     def _method(self, original: Callable[..., Any]) -> Callable[..., Any]:
         async def _request(session: Any, method: str, str_or_url: Any, **options: Any) -> Any:
