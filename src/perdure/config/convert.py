@@ -27,7 +27,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "agents.preflight": ("off", "wait", "strict"),
     "agents.cache": ("off", "exact"),
     "agents.cache_scope": ("agent", "tenant", "all"),
-    "limits.meter": ("bucket", "window"),
     "limits.output": ("", "produced", "max_tokens"),
     "routes.sticky": ("", "run", "session"),
     "routes.stream": ("again", "fail"),

@@ -4,6 +4,7 @@ that ``perdure.core`` decides with.)"""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from perdure.config.values import Rate, Share
 
@@ -22,10 +23,11 @@ class LimitConfig:
     ``per_key``: each credential has them for itself.
 
     ``rpm`` to ``concurrent``: requests and tokens (input, output) a minute or day, requests at a
-    time. ``meter``: the provider counts in a sliding ``window`` of a minute, or refills a
-    ``bucket`` of which ``burst`` can be taken at once. ``output``: output counts as ``produced``,
-    or ``max_tokens`` count when a call is admitted. ``cached``: tokens read from a cache count.
-    What is empty or None is as the provider is known to do it.
+    time. ``window``: what the provider counts a minute's quota in, so that ``1s`` is a sixtieth of
+    it in every second. ``burst``: it refills a bucket of this part of a minute's quota, and takes
+    no more than that at once. ``output``: output counts as ``produced``, or ``max_tokens`` count
+    when a call is admitted. ``cached``: tokens read from a cache count. What is empty or None is as
+    the provider is known to do it.
     """
 
     provider: str
@@ -40,7 +42,7 @@ class LimitConfig:
     rpd: int | None = None
     tpd: int | None = None
     concurrent: int | None = None
-    meter: str = "bucket"
+    window: timedelta = timedelta(seconds=60)
     burst: Share | None = None
     output: str = ""
     cached: bool | None = None

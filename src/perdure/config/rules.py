@@ -42,11 +42,7 @@ def _limits(limits: Iterable[LimitConfig], keys: Mapping[str, KeyConfig], at: st
                 f"{name}.{zero} = 0 (from {at}) would let no call through.",
                 hint="To stop calls, use `perdure halt`; for no limit, leave it out.",
             )
-        if limit.meter == "window" and limit.burst is not None:
-            raise ConfigError(
-                f"{name} (from {at}) has a burst, which only a bucket has.",
-                hint='Say meter = "bucket", or leave burst out.',
-            )
+        _window(limit, name, at)
         what: tuple[Any, ...] = (limit.provider, limit.key, limit.pool)
         hint = 'Several models share limits in one table: model = ["one", "two-*"].'
         if not limit.pool:
@@ -55,6 +51,23 @@ def _limits(limits: Iterable[LimitConfig], keys: Mapping[str, KeyConfig], at: st
         if what in seen:
             raise ConfigError(f"{seen[what]} and {name} (from {at}) are of the same.", hint=hint)
         seen[what] = name
+
+
+def _window(limit: LimitConfig, name: str, at: str) -> None:
+    window = limit.window.total_seconds()
+    if not 1 <= window <= 60:
+        raise ConfigError(f"{name}.window (from {at}) is not between 1s and 60s.")
+    for said, amount in limit.amounts.items():
+        if said in ("rpm", "tpm", "itpm", "otpm") and amount * window < 60:
+            raise ConfigError(
+                f"{name}.{said} = {amount} (from {at}) is less than one in {window:g}s.",
+                hint="Say a longer window.",
+            )
+    if limit.burst is not None and limit.burst * 60 > window:
+        raise ConfigError(
+            f"{name}.burst (from {at}) is more than a window of {window:g}s takes.",
+            hint='burst is a part of a minute\'s quota, such as 0.1 or "6s".',
+        )
 
 
 def _routes(routes: Iterable[Route], keys: Mapping[str, KeyConfig], at: str) -> None:

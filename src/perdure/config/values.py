@@ -75,6 +75,8 @@ def as_kind(kind: Any, value: Any) -> Any:
         return _boolean(value)
     if kind is int:
         return _whole(value)
+    if kind == tuple[Nano, ...]:
+        return tuple(money(item) for item in (value if isinstance(value, list) else [value]))
     if get_origin(kind) is tuple:
         items = value.split(",") if isinstance(value, str) else value
         if not isinstance(items, list | tuple) or not all(isinstance(v, str) for v in items):
