@@ -13,6 +13,7 @@ import pytest
 from perdure.testing.simulator import Fault, Limit, Match, Quota, Reply, Row, Tally, Usage
 from perdure.testing.simulator.answer import Delivery
 from perdure.testing.simulator.brain import Brain
+from perdure.testing.simulator.quota import turnstile
 from perdure.testing.simulator.quota.books import MeterUse
 from perdure.testing.simulator.quota.limit import read_quotas
 from perdure.testing.simulator.simulation import Exchange, Simulation
@@ -249,6 +250,18 @@ def test_use_and_utilisation_of_an_interval() -> None:
     assert (meter.used, meter.largest) == (6, 6)
     assert meter.utilisation == pytest.approx(6 / (10 * 65 / 60))
     assert [m.tally.requests for m in provider.simulation.accounting().minutes] == [6, 6]
+
+
+def test_a_meter_that_forgets_remembers_its_largest_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turnstile, "LOGGED", 10)
+    provider = Provider("rpm=100 kind=window")
+    for calls in (9, 3, 3):
+        for _ in range(calls):
+            provider.call()
+        provider.now += 50
+    meter = provider.use("RPM")
+    assert (meter.largest, meter.largest_at) == (12, START + 50)
+    assert meter.used < 15
 
 
 def test_what_a_broken_stream_is_billed() -> None:

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from perdure.cli.simulate import provider
-from perdure.errors import PortInUse, TargetError
+from perdure.errors import InvalidInput, PortInUse, TargetError
 from perdure.testing.simulator import ProviderSimulator, echo
 from perdure.testing.simulator.process import load
 from perdure.testing.simulator.server import listen
@@ -79,6 +79,68 @@ def test_a_process_serves_until_it_is_told_to_stop(
     assert httpx2.get(f"{url}/_sim/counts").json()["answered"] == 1
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 0
+
+
+def test_a_process_with_limits_and_targets_prints_its_books_at_the_end(tmp_path: Path) -> None:
+    limits = tmp_path / "limits.json"
+    limits.write_text('{"limits": [{"what": "requests", "amount": 9}], "target": "east"}')
+    command = [
+        sys.executable, "-m", "perdure", "simulate", "provider", "--brain", "load",
+        "--sizes", "fixed:50", "--limits", "rpm=1 kind=window target=west by=key",
+        "--limits", str(limits), "--target", "east", "--target", "west", "--cache", "0.5", "--json",
+    ]  # fmt: skip
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None
+        url = running.stdout.readline().strip()
+        urls = dict(running.stdout.readline().split() for _ in range(2))
+        listed = httpx2.get(f"{url}/_sim/targets").json()
+        assert {t["target"]: t["url"] for t in listed} == {"": url, **urls}
+        body = {"model": "m", "max_tokens": 99, "messages": [{"role": "user", "content": "hey"}]}
+        statuses = [
+            httpx2.post(f"{at}/v1/messages", json=body, headers={"x-api-key": "k"}).status_code
+            for at in (urls["east"], urls["west"], urls["west"])
+        ]
+        running.send_signal(signal.SIGTERM)
+        out, errors = running.communicate()
+    assert running.returncode == 0
+    assert statuses == [200, 200, 429]
+    assert all(at.removeprefix("http://") in errors for at in urls.values())
+    books = json.loads(out)
+    assert books["by_key"]["k"]["output"] == 100
+    assert [(m["limit"], m["limited"]) for m in books["meters"]] == [("RPM", 0), ("RPM", 1)]
+
+
+def test_without_json_the_books_are_told_in_words() -> None:
+    command = [sys.executable, "-m", "perdure.testing.simulator", "--limits", "rpm=1 name=opus"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None
+        url = running.stdout.readline().strip()
+        body = {"model": "m", "messages": [{"role": "user", "content": "hey"}]}
+        for _ in range(2):
+            httpx2.post(f"{url}/v1/chat/completions", json=body)
+        running.send_signal(signal.SIGTERM)
+        out, errors = running.communicate()
+    assert out == ""
+    # With OpenAI the refused call counts too.
+    assert "opus RPM 1: at most 2 (2.000)" in errors
+    assert "1 call refused" in errors
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [["--limits", "rpm"], ["--target", "a:b"], ["--target", "v1"], ["--cache", "2"],
+     ["--brain", "load", "--sizes", "x"], ["--brain", "load", "--rate", "-1"]],
+)  # fmt: skip
+def test_options_that_cannot_be(wrong: list[str]) -> None:
+    command = [sys.executable, "-m", "perdure.testing.simulator", *wrong]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == InvalidInput.exit_code
+    assert done.stderr.startswith("error: ")
+    assert done.stdout == ""
 
 
 def test_wrong_arguments_are_told() -> None:

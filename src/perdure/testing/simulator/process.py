@@ -142,7 +142,8 @@ def serve(options: Options) -> None:
             print(doors.url(), flush=True)
             for name in targets:
                 print(name, doors.url(name), flush=True)
-            print(_captured(doors.url().removeprefix("http://")), file=sys.stderr, flush=True)
+            addresses = [one["url"].removeprefix("http://") for one in doors.listed()]
+            print(_captured(addresses), file=sys.stderr, flush=True)
         await running
 
     asyncio.run(main())
@@ -180,12 +181,13 @@ def _line(meter: MeterUse) -> str:
     )
 
 
-def _captured(address: str) -> str:
-    """Nobody knows this address as a provider's, so the agents' settings have to say it."""
-    return (
-        "To have calls to it captured, say in the agents' perdure.toml which API they use:\n"
-        f'  [gateway.providers]\n  "{address}" = "openai"   # or "anthropic", "google"'
-    )
+def _captured(addresses: Sequence[str]) -> str:
+    """Nobody knows these addresses as a provider's, so the agents' settings have to say it."""
+    first, *others = (f'  "{address}" = "openai"' for address in addresses)
+    return "\n".join((
+        "To have calls to it captured, say in the agents' perdure.toml which API they use:",
+        "  [gateway.providers]", f'{first}   # or "anthropic", "google"', *others,
+    ))  # fmt: skip
 
 
 def _write_whole(path: Path, text: str) -> None:

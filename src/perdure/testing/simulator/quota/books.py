@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from perdure.testing.simulator.quota.meter import Slots, largest
+from perdure.testing.simulator.quota.meter import Slots
 from perdure.testing.simulator.quota.turnstile import Caller, Meter
 
 __all__ = ["Accounting", "Books", "MeterUse", "Minute", "Tally"]
@@ -54,7 +54,8 @@ class Minute:
 class MeterUse:
     """One meter: ``used`` from ``since`` to ``until`` and its ``utilisation`` (of the amount that
     fits into that time); the ``largest`` use within any ``per`` seconds since start or reset, and
-    when that ended; how many calls it ``limited``. For concurrent calls: the most at once."""
+    when that ended; how many calls it ``limited``. For concurrent calls: those there are, and the
+    most at once. ``used`` knows the last half million charges at least; ``largest`` all."""
 
     quota: str
     limit: str
@@ -138,13 +139,13 @@ def _sum(rows: Iterable[Minute], by: Callable[[Minute], str]) -> dict[str, Tally
 def _use(meter: Meter, since: float, until: float) -> MeterUse:
     limit = meter.limit
     if isinstance(meter.gauge, Slots):
-        used, most, at = meter.gauge.used(until), meter.gauge.peak, 0.0
+        used = meter.gauge.used(until)
         share = used / limit.amount
     else:
         used = sum(charge.amount for charge in meter.log if since <= charge.at <= until)
-        most, at = largest(meter.log, limit.per)
         time = until - since
         share = used / (limit.amount * time / limit.per) if time > 0 else 0.0
+    most, at = meter.largest()
     return MeterUse(
         meter.quota.name, limit.name, dict(meter.scope), limit.what, limit.kind, limit.amount,
         limit.per, used, share, most, at, meter.limited,

@@ -135,7 +135,7 @@ class Slots:
     def __init__(self, capacity: float) -> None:
         self._capacity = capacity
         self._taken = 0.0
-        self.peak = 0.0
+        self.peak, self.peak_at = 0.0, 0.0
 
     def wait(self, amount: float, now: float) -> float:
         if amount > self._capacity:
@@ -145,7 +145,8 @@ class Slots:
 
     def add(self, charge: Charge, now: float) -> None:
         self._taken += charge.amount
-        self.peak = max(self.peak, self._taken)
+        if self._taken > self.peak:
+            self.peak, self.peak_at = self._taken, now
 
     def correct(self, charge: Charge, amount: float, now: float) -> None:
         self._taken += amount - charge.amount

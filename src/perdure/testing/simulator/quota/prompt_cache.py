@@ -15,6 +15,8 @@ from typing import Any
 
 import orjson
 
+from perdure.errors import InvalidInput
+
 __all__ = ["PromptCache"]
 
 _LEAST = 1024  # tokens; docs.claude.com and platform.openai.com, "Prompt caching"
@@ -24,9 +26,11 @@ _KEPT = 100_000  # entries
 
 class PromptCache:
     """``misses``: the share of hits that are missed, from 0 to 1, by ``seed``. ``ttl``: seconds
-    an entry lives after it was last used. Not locked: its owner does that."""
+    an entry lives after it was last used. Raises InvalidInput. Not locked: its owner does that."""
 
     def __init__(self, *, misses: float = 0.0, seed: int = 0, ttl: float = 300.0) -> None:
+        if not 0 <= misses <= 1 or ttl <= 0:
+            raise InvalidInput("A prompt cache's misses are from 0 to 1, and its ttl is above 0.")
         self._misses = misses
         self._random = random.Random(seed)
         self._ttl = ttl

@@ -5,12 +5,11 @@ Pure but for its meters; time comes as ``now``. A call is charged in all its met
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from perdure.testing.simulator.quota.limit import Limit, Quota
-from perdure.testing.simulator.quota.meter import LOGGED, Charge
+from perdure.testing.simulator.quota.meter import LOGGED, Charge, Slots, largest
 
 __all__ = ["Caller", "Level", "Limited", "Meter", "Need", "Ticket", "Turnstile"]
 
@@ -55,22 +54,36 @@ class Limited:
 
 
 class Meter:
-    """One limit, for one scope: its gauge, its log of charges and how often it refused."""
+    """One limit, for one scope: its gauge, its log of charges and how often it refused.
+
+    The log forgets its older half when it holds ``LOGGED`` charges; the largest use never.
+    """
 
     def __init__(self, quota: Quota, limit: Limit, scope: dict[str, str]) -> None:
         self.quota = quota
         self.limit = limit
         self.scope = scope
         self.gauge = limit.gauge()
-        self.log: deque[Charge] = deque(maxlen=LOGGED)
+        self.log: list[Charge] = []
         self.limited = 0
+        self._largest = (0.0, 0.0)
 
     def charge(self, amount: float, now: float) -> Charge:
         """Charges, and remembers it."""
         charge = Charge(now, amount)
         self.gauge.add(charge, now)
+        if len(self.log) >= LOGGED:
+            self._largest = self.largest()
+            del self.log[: LOGGED // 2]
         self.log.append(charge)
         return charge
+
+    def largest(self) -> tuple[float, float]:
+        """The most that was charged within any ``per`` seconds, and when they ended; of
+        concurrent calls the most at once."""
+        if isinstance(self.gauge, Slots):
+            return self.gauge.peak, self.gauge.peak_at
+        return max(self._largest, largest(self.log, self.limit.per))
 
     def level(self, now: float) -> Level:
         """Where it stands."""
