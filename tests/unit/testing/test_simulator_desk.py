@@ -255,13 +255,13 @@ def test_use_and_utilisation_of_an_interval() -> None:
 def test_a_meter_that_forgets_remembers_its_largest_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turnstile, "LOGGED", 10)
     provider = Provider("rpm=100 kind=window")
-    for calls in (9, 3, 3):
+    for calls in (9, 3, 3, 3, 9, 3, 3):
         for _ in range(calls):
             provider.call()
         provider.now += 50
     meter = provider.use("RPM")
     assert (meter.largest, meter.largest_at) == (12, START + 50)
-    assert meter.used < 15
+    assert meter.used < 33
 
 
 def test_what_a_broken_stream_is_billed() -> None:

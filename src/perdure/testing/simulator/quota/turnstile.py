@@ -5,6 +5,7 @@ Pure but for its meters; time comes as ``now``. A call is charged in all its met
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -56,7 +57,8 @@ class Limited:
 class Meter:
     """One limit, for one scope: its gauge, its log of charges and how often it refused.
 
-    The log forgets its older half when it holds ``LOGGED`` charges; the largest use never.
+    The log forgets its older half when it holds ``LOGGED`` charges, but for those that still
+    share a window with what comes; the largest use is never forgotten.
     """
 
     def __init__(self, quota: Quota, limit: Limit, scope: dict[str, str]) -> None:
@@ -67,14 +69,17 @@ class Meter:
         self.log: list[Charge] = []
         self.limited = 0
         self._largest = (0.0, 0.0)
+        self._bound = LOGGED
 
     def charge(self, amount: float, now: float) -> Charge:
         """Charges, and remembers it."""
         charge = Charge(now, amount)
         self.gauge.add(charge, now)
-        if len(self.log) >= LOGGED:
+        if len(self.log) >= self._bound:
             self._largest = self.largest()
-            del self.log[: LOGGED // 2]
+            past = bisect_right(self.log, now - self.limit.per, key=lambda charge: charge.at)
+            del self.log[: min(past, len(self.log) // 2)]
+            self._bound = max(LOGGED, 2 * len(self.log))
         self.log.append(charge)
         return charge
 
