@@ -88,7 +88,7 @@ class Meter:
         concurrent calls the most at once."""
         if isinstance(self.gauge, Slots):
             return self.gauge.peak, self.gauge.peak_at
-        return max(self._largest, largest(self.log, self.limit.per))
+        return max(self._largest, largest(self.log, self.limit.per), key=lambda found: found[0])
 
     def level(self, now: float) -> Level:
         """Where it stands."""
