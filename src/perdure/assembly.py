@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
 
 from perdure.config import Config
 from perdure.runtime.agent import Agent
@@ -15,6 +16,11 @@ from perdure.runtime.worker import Worker, WorkerSettings
 from perdure.store import Store, make_store
 from perdure.store.blobs import Blobs, make_blobs
 from perdure.store.retention import make_keeping
+
+if TYPE_CHECKING:
+    from perdure.gateway.gate import Gate
+    from perdure.gateway.retries import RetrySettings
+    from perdure.store.redis import RedisShared
 
 log = logging.getLogger("perdure")
 
@@ -108,6 +114,30 @@ async def capturing(
         # The proof's own calls are no strays.
         refuse = config.gateway.strict if strict is None else strict
         capture.strays = Strays(runtime, strict=refuse)
-        yield
+        async with _gate(config, runtime, retries) as gate:
+            capture.trips = gate
+            yield
     finally:
+        capture.trips = None
         uninstall()
+
+
+@asynccontextmanager
+async def _gate(config: Config, runtime: Runtime, retries: RetrySettings) -> AsyncIterator[Gate]:
+    """Limits, budgets, routes and the ledger of a worker's model calls. Raises ConfigError,
+    MissingExtra, StoreUnavailable."""
+    from perdure.gateway.gate import Gate
+
+    async with AsyncExitStack() as stack:
+        meters: RedisShared | None = None
+        if config.gateway.shared:
+            from perdure.store.redis import RedisShared
+
+            meters = RedisShared(config.gateway.shared)
+            await meters.open()
+            stack.push_async_callback(meters.close)
+        spend = runtime.recorder.charge
+        gate = Gate(config, runtime.store, runtime.worker_id, retries, spend, meters=meters)
+        await gate.open()
+        stack.push_async_callback(gate.close)
+        yield gate

@@ -56,8 +56,10 @@ class GatewayConfig:
     frameworks and SDKs by their process-wide patches. ``strict``: refuse model calls made
     outside a run. ``providers`` adds hosts: ``{"llm.example.com" = "openai"}``. ``attempts`` and
     ``budget`` bound the retries of one model call. ``shared``: who keeps what workers share of
-    limits and breakers: the run store (empty) or ``redis://…``. ``patience``: how long a call waits
-    for quota in its place before its run parks."""
+    limits: the run store (empty) or ``redis://…``. ``patience``: how long a call waits for quota in
+    its place before its run parks. ``silence``: how long a target may say nothing where another can
+    be asked. ``max_output``: tokens that a call without a bound of its own is bound to where a hard
+    budget needs one."""
 
     capture: bool = True
     tools: bool = True
@@ -67,6 +69,8 @@ class GatewayConfig:
     budget: timedelta = timedelta(seconds=60)
     shared: str = ""
     patience: timedelta = timedelta(seconds=10)
+    silence: timedelta = timedelta(seconds=60)
+    max_output: int = 16_384
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ from perdure.core.charge import Charge
 
 class About(NamedTuple):
     """Whose effect it is: what limits, budgets, routes and the ledger go by. ``step`` is the name
-    of the step or tool around it; ``deadline`` is the run's, by the store's clock."""
+    of the step or tool around it; ``feature`` and ``difficulty`` are what the agent's code or the
+    run's labels say; ``deadline`` is the run's, by the store's clock."""
 
     run_id: str | None = None
     agent: str = ""
@@ -27,6 +28,7 @@ class About(NamedTuple):
     session: str = ""
     step: str = ""
     feature: str = ""
+    difficulty: str = ""
     priority: int = 0
     deadline: datetime | None = None
 

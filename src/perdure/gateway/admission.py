@@ -25,7 +25,6 @@ from perdure.core.shared import Shared, Swap
 from perdure.gateway.desk import Desk, Opening
 
 BEAT_S = 1.0
-PREFIX = "meter/"
 _HEADS = 64  # waiting calls of a worker that one round looks at
 
 
@@ -70,15 +69,15 @@ class _States:
         self.now = opening.now
         self._documents = opening.documents
         self.states = {
-            key: decode(orjson.loads(opening.documents[PREFIX + key].body), pool)
-            if opening.documents[PREFIX + key].version
+            key: decode(orjson.loads(opening.documents[key].body), pool)
+            if opening.documents[key].version
             else fresh(pool, opening.now, full=opening.fresh)
             for key, pool in pools.items()
         }
 
     def swaps(self) -> Sequence[Swap]:
         return [
-            Swap(PREFIX + key, self._documents[PREFIX + key].version, orjson.dumps(state.encode()))
+            Swap(key, self._documents[key].version, orjson.dumps(state.encode()))
             for key, state in self.states.items()
         ]
 
@@ -137,7 +136,7 @@ class _Line:
                 settle(session.states, self.hand, outcomes, session.now)
                 leave(session.states, self.hand.worker, session.now)
 
-            await self.desk.ask([PREFIX + key for key in pools], act)
+            await self.desk.ask(list(pools), act)
 
     def waiting(self) -> dict[str, int]:
         """How many calls wait, by pool."""
@@ -197,7 +196,7 @@ class _Line:
                 settle(session.states, self.hand, outcomes, session.now)
             return admit(session.states, self.hand, demands, session.now)
 
-        answers = await self.desk.ask([PREFIX + key for key in self._round], act)
+        answers = await self.desk.ask(list(self._round), act)
         del self._outcomes[: len(outcomes)]
         now = self.desk.now()
         assert now is not None

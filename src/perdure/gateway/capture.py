@@ -112,7 +112,7 @@ class Capture:
             if not ticket.live:
                 answer = _replay(call, asked, Answer.decode(ticket.value))
                 if self.trips is not None:
-                    self.trips.replayed(call, answer, line.about)
+                    self.trips.replayed(call, asked, answer, line.about)
                 return Served(answer)
             return await Exchange(self, call, asked, ticket, line).serve()
         except PerdureError as error:

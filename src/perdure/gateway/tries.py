@@ -31,6 +31,10 @@ class Tries:
         self._until = total if until is None else min(until, total)
         self.failures = 0
 
+    def may_go_on(self) -> bool:
+        """Whether there is time for another try."""
+        return self._clock() < self._until
+
     def after(self, ended: Ended) -> Next:
         """What follows a try that failed."""
         if ended.severity is None:

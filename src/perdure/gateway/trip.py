@@ -112,5 +112,5 @@ class Trips(Protocol):
     def begin(self, call: Call, asked: Question, ticket: Ticket, about: About) -> Trip:
         """A trip for a call that is to go out."""
 
-    def replayed(self, call: Call, answer: Answer, about: About) -> None:
+    def replayed(self, call: Call, asked: Question, answer: Answer, about: About) -> None:
         """A call was answered from the journal."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from perdure.core import branch
 from perdure.core.charge import Charge
-from perdure.core.feature import current_feature
+from perdure.core.labels import current_difficulty, current_feature
 from perdure.core.ports import About, Ticket, current_boundary
 
 if TYPE_CHECKING:
@@ -151,6 +151,7 @@ class Place:
             lease.session or "",
             around.name if around is not None else "",
             current_feature.get() or lease.labels.get("feature", ""),
+            current_difficulty.get() or lease.labels.get("difficulty", ""),
             self.attempt.policy.priority,
             lease.deadline_at,
         )

@@ -19,7 +19,7 @@ class Renamed:
         self.idempotent_hint = hints.get("idempotent_hint")
 
     @property
-    def readOnlyHint(self) -> bool | None:  # noqa: N802
+    def readOnlyHint(self) -> bool | None:
         warnings.warn("deprecated", DeprecationWarning, stacklevel=2)
         return self.read_only_hint
 

@@ -1,0 +1,184 @@
+"""The gateway of one worker: what its model calls are counted, bounded, routed and paid by.
+
+It is put into ``Capture.trips``; every call that is not in its run's journal goes through it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import random as chances
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from perdure.config import Config
+from perdure.core.admission.demand import Demand
+from perdure.core.admission.limits import Pool
+from perdure.core.budget import Crossing
+from perdure.core.charge import Charge
+from perdure.core.halt import halted, keys
+from perdure.core.ports import About, Ticket
+from perdure.core.shared import Shared
+from perdure.errors import StoreUnavailable
+from perdure.gateway.admission import Admission
+from perdure.gateway.answer import Answer
+from perdure.gateway.board import Board
+from perdure.gateway.credentials import Credentials
+from perdure.gateway.estimates import Estimates
+from perdure.gateway.formats import Question
+from perdure.gateway.journey import Journey
+from perdure.gateway.meters import limits_for
+from perdure.gateway.pricing import Pricing
+from perdure.gateway.purse import Purse
+from perdure.gateway.replays import Replays
+from perdure.gateway.retries import RetrySettings
+from perdure.gateway.targets import Choose, Targets
+from perdure.gateway.trip import Call, Ended
+from perdure.gateway.usage import Usage
+from perdure.gateway.wallet import Wallet
+
+log = logging.getLogger("perdure.gateway")
+MODELS = 4096  # whose limits are remembered: their names come from callers
+RETRY_S = 0.25  # until the store is asked again whether calls are halted
+
+
+class Gate:
+    """``store`` keeps what is durable (budgets, switches, breakers), ``meters`` the limits: the
+    same, or faster. ``spend`` enters a row into the ledger that belongs to no ticket. Use it, and
+    ``close`` it, on the worker's event loop."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: Shared,
+        worker: str,
+        retries: RetrySettings,
+        spend: Callable[[Charge], None],
+        *,
+        meters: Shared | None = None,
+        crossed: Callable[[Crossing], None] | None = None,
+        choose: Choose | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        random: Callable[[], float] = chances.random,
+    ) -> None:
+        self.retries = retries
+        self.clock = clock
+        self.random = random
+        self.spend = spend
+        self.patience = config.gateway.patience.total_seconds()
+        self.silence = config.gateway.silence.total_seconds()
+        self.pricing = Pricing(config.prices)
+        self._board = Board(store, clock)
+        self.targets = Targets(
+            config.routes, self._board, Credentials(config.keys, clock), random, choose
+        )
+        self.purse = Purse(
+            Wallet(store, config.budgets, worker, crossed or _told),
+            self.pricing,
+            config.gateway.max_output,
+            self.patience,
+        )
+        self.admission = Admission(meters or store, worker)
+        self._limits = config.limits
+        self._known_pools: dict[tuple[str, str, str], tuple[Pool, ...]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._estimates = Estimates(meters or store)
+        self._replays = Replays(self.pricing, spend)
+        self._ids = itertools.count()
+
+    def begin(self, call: Call, asked: Question, ticket: Ticket, about: About) -> Journey:
+        """See ``Trips``."""
+        return Journey(self, call, asked.name.partition("/")[2], ticket, about)
+
+    def replayed(self, call: Call, asked: Question, answer: Answer, about: About) -> None:
+        """See ``Trips``."""
+        if self._loop is not None:
+            model = asked.name.partition("/")[2]
+            self._loop.call_soon_threadsafe(self._replayed, call, model, answer, about)
+
+    def _replayed(self, call: Call, model: str, answer: Answer, about: About) -> None:
+        self._replays.add(call, model, answer, about, self._board.now())
+
+    async def open(self) -> None:
+        """Load the price lists, which takes a quarter of a second."""
+        self._loop = asyncio.get_running_loop()
+        await asyncio.to_thread(self.pricing.warm)
+
+    async def close(self) -> None:
+        """Give back what is left, enter what is not entered yet."""
+        self._replays.flush()
+        await self.admission.close()
+        await self.purse.wallet.close()
+
+    def now(self) -> datetime:
+        """The store's clock, never ahead of it."""
+        return datetime.fromtimestamp(self._board.now(), UTC)
+
+    async def halted(self, about: About) -> str | None:
+        """Why calls of this agent or tenant are refused; None: they are not. Waits while the store
+        is away."""
+        wanted = keys(about.agent, about.tenant)
+        while True:
+            try:
+                found = halted(about.agent, about.tenant, await self._board.read(wanted))
+                break
+            except StoreUnavailable:
+                await asyncio.sleep(RETRY_S)
+        if found is None:
+            return None
+        what, halt = found
+        by = f" by {halt.by}" if halt.by else ""
+        return f"{what} was halted{by}" + (f": {halt.reason}" if halt.reason else "")
+
+    def prompt_tokens(self, journey: Journey) -> int:
+        """An estimate."""
+        return self._estimates.prompt(journey.provider, journey.model, journey.request.size)
+
+    def pools(self, journey: Journey) -> tuple[Pool, ...]:
+        """The limits that a try needs room in."""
+        if not self._limits:
+            return ()
+        key = journey.provider, journey.model, journey.credential
+        found = self._known_pools.get(key)
+        if found is None:
+            if len(self._known_pools) > MODELS:
+                self._known_pools.clear()
+            found = self._known_pools[key] = limits_for(self._limits, *key)
+        return found
+
+    def demand(self, journey: Journey, pools: Sequence[Pool], since: float) -> Demand:
+        """What a try asks for."""
+        about = journey.about
+        bound = journey.request.bound
+        guess = self._estimates.output(about.agent, about.step, journey.model, bound)
+        return Demand(
+            id=format(next(self._ids), "x"),
+            pools=tuple(pool.key for pool in pools),
+            tenant=about.tenant,
+            priority=about.priority,
+            since=since,
+            input=self.prompt_tokens(journey),
+            ceiling=guess.ceiling,
+            expected=guess.expected,
+            variance=guess.variance,
+        )
+
+    def learned(self, journey: Journey, ended: Ended, used: Usage | None) -> None:
+        """What a try that is over says about the next ones."""
+        if used is not None and ended.severity is None:
+            self._estimates.saw(
+                journey.provider, journey.model, journey.about.agent, journey.about.step,
+                journey.request.size, used,
+            )  # fmt: skip
+
+
+def _told(crossing: Crossing) -> None:
+    log.warning(
+        "Budget %r of %s: %s of %s nano-dollars are spent.",
+        crossing.account.budget.name,
+        crossing.account.subject or "all",
+        crossing.spent,
+        crossing.account.budget.usd,
+    )

@@ -1,0 +1,374 @@
+"""One model call's way through kill switch, route, budget and admission: see ``Trip``.
+
+Each try may go to another target. Money is reserved before room is asked for, and given back where
+the room is not there soon: what waits for long holds nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from perdure.core.admission.demand import Later
+from perdure.core.admission.demand import Usage as Used
+from perdure.core.budget import Hold, Spender
+from perdure.core.charge import Charge, Priced, Source
+from perdure.core.ports import About, Ticket
+from perdure.core.retry import Severity
+from perdure.core.routing import Asked, Route
+from perdure.errors import ConfigError
+from perdure.gateway.answer import Answer
+from perdure.gateway.credentials import named
+from perdure.gateway.outgoing import Outgoing
+from perdure.gateway.purse import Broke, Busy
+from perdure.gateway.refusal import refuse
+from perdure.gateway.request import Request
+from perdure.gateway.targets import Chosen, url
+from perdure.gateway.tries import ENOUGH, Tries
+from perdure.gateway.trip import Call, Ended, Go, Next, Rest
+from perdure.gateway.usage import Usage, reading
+
+if TYPE_CHECKING:
+    from perdure.gateway.admission import Pass
+    from perdure.gateway.gate import Gate
+
+BUSY_S = 5.0  # a call that waits for money that others hold rests so long
+# Another target may well answer what this one refuses for reasons of its own: its key is revoked,
+# its money used up, its model gone, its quota another's.
+_ELSEWHERE = frozenset({401, 402, 403, 404, 429})
+
+
+class Journey:
+    """See ``Trip``. Made, and used, on the worker's event loop."""
+
+    local = False
+
+    def __init__(self, gate: Gate, call: Call, model: str, ticket: Ticket, about: About) -> None:
+        self._gate = gate
+        self._call = call
+        self._ticket = ticket
+        self.about = about
+        self.request = Request(call.wire.name, call.body, model)
+        self._tries: Tries | None = None
+        noted = orjson.loads(ticket.noted) if ticket.noted else {}
+        self._since: float = noted.get("since", 0.0)
+        self._broken: list[str] = noted.get("broken", [])  # targets whose streams broke
+        self._route: Route | None = None
+        self._asked: Asked | None = None
+        self._chance = gate.random()
+        self._tried: list[str] = list(self._broken)  # in this round
+        self._chosen: Chosen | None = None
+        self._bound: int | None = None
+        self._pass: Pass | None = None
+        self._hold: Hold | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._said = 0  # characters that a stream brought
+        self._credential = named(call.headers)
+        self._void = False
+
+    # -- where it goes ----------------------------------------------------------------------------
+
+    @property
+    def provider(self) -> str:
+        """Of this try."""
+        chosen = self._chosen
+        return (chosen.target.provider if chosen else "") or self._call.provider
+
+    @property
+    def model(self) -> str:
+        """Of this try."""
+        chosen = self._chosen
+        return (chosen.target.model if chosen else "") or self.request.model
+
+    @property
+    def credential(self) -> str:
+        """Of this try, by its label."""
+        chosen = self._chosen
+        return (chosen.target.key if chosen else "") or self._credential
+
+    @property
+    def hides_usage(self) -> bool:
+        """See ``Trip``."""
+        return self.request.asks_for_usage
+
+    async def go(self) -> Go | Rest | Answer:
+        """See ``Trip``."""
+        self._loop = asyncio.get_running_loop()
+        if self._tries is None:
+            self._tries = Tries(
+                self._gate.retries, self._gate.clock, self._gate.random, self._deadline()
+            )
+        try:
+            if (stop := await self._gate.halted(self.about)) is not None:
+                return self._refused(403, stop)
+            await self._choose()
+            return await self._enter()
+        except ConfigError as error:
+            return self._refused(500, f"{error.message} {error.hint or ''}".strip())
+
+    def _deadline(self) -> float | None:
+        if self.about.deadline is None:
+            return None
+        return self._gate.clock() + (self.about.deadline - self._gate.now()).total_seconds()
+
+    async def _choose(self) -> None:
+        if self._asked is None:
+            about = self.about
+            self._asked = Asked(
+                self.request.model, about.agent, about.step, about.tenant, about.difficulty,
+                self._gate.prompt_tokens(self), about.run_id or "", about.session,
+            )  # fmt: skip
+            if self.request.shape is not None and self._call.provider != "bedrock":
+                self._route = self._gate.targets.route(self._asked)
+        if self._route is None or self._chosen is not None:
+            return
+        chosen = await self._gate.targets.next(self._route, self._asked, self._tried, self._chance)
+        if chosen is None:  # every one was tried: from the start
+            self._tried = []
+            chosen = await self._gate.targets.next(self._route, self._asked, (), self._chance)
+        self._chosen = chosen
+
+    async def _enter(self) -> Go | Rest | Answer:
+        gate, now = self._gate, self._gate.now()
+        funded = await gate.purse.fund(
+            self._spender(), self.provider, self.model, self.request, now.timestamp()
+        )
+        if isinstance(funded, Broke):
+            await self._unsaid()
+            return self._refused(402, funded.detail)
+        if isinstance(funded, Busy):
+            return self._rest(now.timestamp() + BUSY_S, funded.detail)
+        self._hold, self._bound = funded.hold, funded.bound
+        pools = gate.pools(self)
+        if not pools:
+            return Go(self._outgoing())
+        demand = gate.demand(self, pools, self._since)
+        try:
+            got = await gate.admission.enter(self.provider, demand, pools, gate.patience)
+        except BaseException:
+            self._give_back()
+            raise
+        if isinstance(got, Later):
+            self._give_back()
+            self._since = got.since
+            return self._rest(got.at, f"room in {got.bound[0]} ({got.bound[1]})")
+        self._pass = got
+        return Go(self._outgoing(), got.expired)
+
+    def _rest(self, until: float, detail: str) -> Rest:
+        note = {"since": self._since, "broken": self._broken}
+        when = datetime.fromtimestamp(until, UTC)
+        return Rest(when, f"{self.provider}/{self.model}: {detail}", orjson.dumps(note))
+
+    def _spender(self) -> Spender:
+        about = self.about
+        return Spender(about.run_id or "", about.session, about.agent, about.feature, about.tenant)
+
+    def _outgoing(self) -> Outgoing | None:
+        chosen, request = self._chosen, self.request
+        if request.shape is None:
+            return None
+        target = chosen.target if chosen else None
+        model = target.model if target and target.model != request.model else ""
+        headers, dropped = (
+            self._gate.targets.headers(self._call, target) if target else ({}, frozenset[str]())
+        )
+        field = "max_tokens" if self.provider not in ("openai", "azure") else ""
+        body = None
+        if model or self._bound is not None or request.asks_for_usage:
+            body = request.changed(model=model, bound=self._bound, field=field, usage=True)
+        where = url(target, request) if target else ""
+        silence = self._silence()
+        if not (where or headers or dropped or body or silence):
+            return None
+        return Outgoing(where, headers, dropped, body, silence)
+
+    def _silence(self) -> float | None:
+        """With other targets to go to, or a deadline, a provider may not be silent for ever."""
+        limits = []
+        if self._route is not None and len(self._route.targets) > 1:
+            limits.append(self._gate.silence)
+        if (deadline := self._deadline()) is not None:
+            limits.append(max(0.1, deadline - self._gate.clock()))
+        return min(limits, default=None)
+
+    def _refused(self, status: int, words: str) -> Answer:
+        return refuse(self._call.wire, status, f"perdure: {words}")
+
+    # -- how it went ------------------------------------------------------------------------------
+
+    def produced(self, text: str) -> None:
+        """See ``Trip``."""
+        self._said += len(text)
+        taken = self._pass
+        if taken is not None and self._loop is not None:
+            self._loop.call_soon_threadsafe(taken.saw, self._said // 4)
+
+    async def over(self, ended: Ended) -> Next:
+        """See ``Trip``."""
+        used, terms = reading(ended.answer)
+        sent = ended.reached or ended.what not in ("ConnectError", "ConnectTimeout")
+        cost = self._enter_charge(ended, used, terms)
+        self._leave_pass(used, sent=sent, took_s=ended.took)
+        self._gate.learned(self, ended, used)
+        if (hold := self._hold) is not None:
+            self._hold = None
+            await self._gate.purse.wallet.settle(hold, self._paid(ended, hold, cost, sent))
+        await self._tell_target(ended)
+        if ended.severity is None:
+            return ENOUGH
+        self._void = ended.void
+        if ended.void:
+            if self._chosen is not None:
+                self._broken = [*self._broken, self._chosen.target.name]
+            return ENOUGH
+        return self._following(ended)
+
+    def _following(self, ended: Ended) -> Next:
+        assert self._tries is not None
+        elsewhere = ended.severity is Severity.RETRYABLE or ended.answer.status in _ELSEWHERE
+        chosen, self._chosen = self._chosen, None
+        if self._route is not None and chosen is not None and elsewhere:
+            self._tried = [*self._tried, chosen.target.name]
+            left = [t for t in self._route.targets if t.name not in self._tried]
+            if left and self._tries.may_go_on():
+                return Next(0.0, f"{ended.what} from {chosen.target.name}; {left[0].name} is next")
+        return self._tries.after(ended)
+
+    @staticmethod
+    def _paid(ended: Ended, hold: Hold, cost: int | None, sent: bool) -> int:
+        """What a reservation turns into. What was sent and never answered may have cost anything;
+        an answer that refuses costs nothing."""
+        if cost is not None:
+            return cost
+        if not sent or (ended.reached and ended.answer.status >= 400):
+            return 0
+        return hold.amount
+
+    async def _tell_target(self, ended: Ended) -> None:
+        chosen = self._chosen
+        if chosen is None:
+            return
+        if ended.severity is None:
+            await self._gate.targets.well(chosen)
+        elif ended.severity is Severity.RETRYABLE and ended.answer.status != 429:
+            await self._gate.targets.failed(chosen)
+        else:
+            await self._gate.targets.unsaid(chosen)
+
+    def _enter_charge(self, ended: Ended, used: Usage | None, terms: Any) -> int | None:
+        """A row of the ledger; returns the cost where it is known."""
+        price = None
+        if used is not None:
+            now = self._gate.now().timestamp()
+            price = self._gate.pricing.price(self.provider, self.model, used, now, terms)
+        source = Source.SENT
+        if ended.severity is not None:
+            source = Source.VOID if ended.void else Source.FAILED
+        free = source is Source.FAILED and used is None
+        priced = price.priced if price else (Priced.FREE if free else Priced.UNKNOWN)
+        why = self._chosen.why if self._chosen else ""
+        if ended.severity is not None and ended.what:
+            why = f"{why}: {ended.what}" if why else ended.what
+        self._ticket.charge(
+            self._charge(
+                source=source, used=used, cost=price.cost if price else 0,
+                saved=price.saved if price else 0, priced=priced, why=why[:200],
+                took_ms=int(ended.took * 1000),
+            )
+        )  # fmt: skip
+        return None if price is None or price.priced is Priced.UNKNOWN else price.cost
+
+    def _charge(self, *, source: Source, used: Usage | None, **more: Any) -> Charge:
+        about, chosen = self.about, self._chosen
+        took = used or Usage(0, 0)
+        return Charge(
+            os.urandom(16),
+            about.agent,
+            self.provider,
+            self.model,
+            source,
+            run_id=about.run_id,
+            key=self._ticket.key,
+            step=about.step,
+            feature=about.feature,
+            tenant=about.tenant,
+            session=about.session,
+            credential=self.credential,
+            target=chosen.target.name if chosen else "",
+            route=chosen.route.name if chosen else "",
+            input=took.input,
+            output=took.output,
+            cache_read=took.cache_read,
+            cache_write=took.cache_write,
+            reasoning=took.reasoning,
+            **more,
+        )
+
+    async def unsent(self) -> None:
+        """See ``Trip``."""
+        self._leave_pass(None, sent=False)
+        self._give_back()
+        await self._unsaid()
+
+    async def _unsaid(self) -> None:
+        if self._chosen is not None:
+            await self._gate.targets.unsaid(self._chosen)
+
+    def _leave_pass(
+        self, used: Usage | None, *, sent: bool = True, took_s: float | None = None
+    ) -> None:
+        taken, self._pass = self._pass, None
+        if taken is not None:
+            taken.leave(_used(used), sent=sent, took_s=took_s)
+
+    def _give_back(self) -> None:
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            self._gate.purse.wallet.settle_soon(hold, 0)
+
+    async def leave(self) -> None:
+        """See ``Trip``."""
+        self._leave_pass(None)
+        self._give_back()
+
+    def abandoned(self) -> None:
+        """See ``Trip``."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._abandon)
+
+    def _abandon(self) -> None:
+        """What was sent may have been paid for: it keeps its charge and its reservation."""
+        hold, self._hold = self._hold, None
+        if self._pass is None and hold is None:
+            return
+        self._leave_pass(None)
+        if hold is not None:
+            self._gate.purse.wallet.settle_soon(hold, hold.amount)
+        self._gate.spend(
+            self._charge(
+                source=Source.VOID, used=None, why="the agent turned away, or its attempt ended",
+                cost=hold.amount if hold else 0,
+                priced=Priced.ESTIMATE if hold and hold.amount else Priced.UNKNOWN,
+            )
+        )  # fmt: skip
+
+    def note(self) -> bytes | None:
+        """See ``Trip``."""
+        route = self._route
+        if not self._void or route is None or route.stream != "again":
+            return None  # the SDK sees it, and its run may try again as after any error
+        if self.about.run_id is None or len(self._broken) >= self._gate.retries.policy.attempts:
+            return None
+        return orjson.dumps({"since": 0.0, "broken": self._broken})
+
+
+def _used(used: Usage | None) -> Used | None:
+    if used is None:
+        return None
+    fresh = max(0, used.input - used.cache_read - used.cache_write)
+    return Used(fresh, used.cache_read, used.cache_write, used.output)
