@@ -35,8 +35,8 @@ class Swap(NamedTuple):
 
 class Swapped(NamedTuple):
     """``now``: the keeper's clock, in seconds since 1970 UTC. ``documents``: those that were read
-    or to be changed, as they are after the call. ``fresh``: the keeper has no memory of ever having
-    kept any, so that what is not there may have been lost."""
+    or to be changed, as they are after the call. ``fresh``: the keeper's memory is younger than the
+    longest window, so that what is not there may have been lost. Databases never are."""
 
     now: float
     done: bool

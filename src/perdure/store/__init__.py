@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from perdure.errors import ConfigError, MissingExtra
 from perdure.store.base import Store
 
-__all__ = ["Store", "make_store"]
+if TYPE_CHECKING:
+    from perdure.store.redis import RedisShared
+
+__all__ = ["Store", "make_redis", "make_store"]
 
 
 def make_store(url: str) -> Store:
@@ -30,3 +35,17 @@ def make_store(url: str) -> Store:
         f"store.url {url!r} is neither sqlite:///path nor postgresql://…",
         hint="Example: PERDURE_STORE=postgresql://user:password@localhost/perdure",
     )
+
+
+def make_redis(url: str) -> RedisShared:
+    """Who keeps shared documents at ``redis://…`` or ``rediss://…``, unopened.
+
+    Raises ConfigError for any other URL, MissingExtra where the client is not installed.
+    """
+    try:
+        from perdure.store.redis import RedisShared
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "redis":
+            raise
+        raise MissingExtra("Redis", "redis") from None
+    return RedisShared(url)
