@@ -406,8 +406,9 @@ def sections() -> list[tuple[str, str, list[str]]]:
         (
             "perdure.testing.simulator",
             "perdure.testing.simulator",
-            ["ProviderSimulator", "Reply", "script", "echo", "research", "Fault", "Match", "Call",
-             "Counts"],
+            ["ProviderSimulator", "Reply", "script", "echo", "research", "load", "Sizes", "Fault",
+             "Match", "Limit", "Quota", "PromptCache", "Call", "Counts", "Accounting", "Tally",
+             "Minute", "MeterUse"],
         ),
         ("perdure.testing.crash", "perdure.testing.crash", ["arm", "disarm"]),
     ]  # fmt: skip
