@@ -10,7 +10,7 @@ import pkgutil
 import re
 import tomllib
 from collections.abc import Iterable, Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
@@ -21,6 +21,7 @@ import click
 FOLDER = Path(__file__).parent
 NOTE = "<!-- Made from the code by `make docs`. Do not edit. -->\n"
 WIDTH = 96
+REQUIRED = object()  # a setting without a default
 
 
 def pages() -> dict[str, str]:
@@ -202,7 +203,9 @@ def _json_type(kind: str, found: dict[str, Any]) -> str:
 
 def setting_rows() -> list[tuple[str, Any, str]]:
     """(name, default, variable or nothing) of every setting."""
-    from perdure.config import AgentConfig, Config
+    from perdure.config import AgentConfig, Config, KeyConfig, LimitConfig, PriceConfig
+    from perdure.core.budget import Budget
+    from perdure.core.routing import Route, Target
 
     rows = []
     for section in fields(Config()):
@@ -215,6 +218,15 @@ def setting_rows() -> list[tuple[str, Any, str]]:
                 rows.append((name, default, "" if isinstance(default, dict) else variable))
     agent = AgentConfig()
     rows += [(f"agents.NAME.{f.name}", getattr(agent, f.name), "") for f in fields(agent)]
+    lists: list[tuple[str, type[Any]]] = [
+        ("limits", LimitConfig), ("routes", Route), ("routes.targets", Target),
+        ("budgets", Budget), ("prices", PriceConfig), ("keys.LABEL", KeyConfig),
+    ]  # fmt: skip
+    for section, cls in lists:
+        for item in fields(cls):
+            if item.name != "label":
+                default = REQUIRED if item.default is MISSING else item.default
+                rows.append((f"{section}.{item.name}", default, ""))
     return rows
 
 
@@ -246,19 +258,25 @@ def settings() -> str:
     for name, default, variable in setting_rows():
         section, _, key = name.rpartition(".")
         if section != before:
-            text.append(f"\n## [{section}]\n" if before else f"## [{section}]\n")
+            heading = _HEADINGS.get(section, f"[{section}]")
+            text.append(f"\n## {heading}\n" if before else f"## {heading}\n")
             before = section
+            if section in _ABOUT:
+                text.append(_ABOUT[section] + "\n")
             if section == "agents.NAME":
                 text.append(
                     "Policy of one agent. What is set here stands before what the code says"
                     " (`app.add(graph, timeout=60)`); the defaults are those of"
                     " [Policy](python.md#policy).\n"
                 )
-            agent = section == "agents.NAME"
-            text.append("| setting | default | " + ("" if agent else "variable | ") + "meaning |")
-            text.append("|---|---|---|" + ("" if agent else "---|"))
+            short = section == "agents.NAME" or section in _ABOUT
+            text.append("| setting | default | " + ("" if short else "variable | ") + "meaning |")
+            text.append("|---|---|---|" + ("" if short else "---|"))
         if section == "agents.NAME":
-            text.append(f"| `{key}` | {_agent_default(key, policy)} | {meant[name]} |")
+            text.append(f"| `{key}` | {_agent_default(key, default, policy)} | {meant[name]} |")
+            continue
+        if section in _ABOUT:
+            text.append(f"| `{key}` | {_default(default)} | {meant[name]} |")
             continue
         if name == "store.url":
             variable = "PERDURE_STORE"
@@ -267,17 +285,50 @@ def settings() -> str:
     return "\n".join(text) + "\n"
 
 
-def _agent_default(key: str, policy: Any) -> str:
+_HEADINGS = {
+    "limits": "[[limits]]",
+    "routes": "[[routes]]",
+    "routes.targets": "targets of [[routes]]",
+    "budgets": "[[budgets]]",
+    "prices": "[[prices]]",
+}
+_ABOUT = {
+    "limits": "What a provider allows, held over all workers. Of the tables without a `pool` that"
+    " fit a call, the one that names its model closest holds; each with a `pool` holds beside"
+    " it.\n\n"
+    '```toml\n[[limits]]\nprovider = "anthropic"\nmodel = "claude-sonnet-*"\nrpm = 4_000\n'
+    "itpm = 2_000_000\notpm = 400_000\n```",
+    "routes": "Where calls of a model may go. The first table whose rules fit is taken, and its"
+    " targets are tried in their order.\n\n"
+    '```toml\n[[routes]]\nname = "chat"\nmodel = "gpt-5"\ntargets = [\n  { name = "first" },\n'
+    '  { name = "eu", base_url = "https://eu.api.openai.com/v1", key = "eu" },\n'
+    '  { name = "small", model = "gpt-5-mini" },\n]\n\n[keys.eu]\nenv = "OPENAI_KEY_EU"\n```',
+    "routes.targets": "What is left out stays as the agent has it.",
+    "budgets": "What may be spent. All budgets that fit a call hold.\n\n"
+    '```toml\n[[budgets]]\nname = "day"\nusd = 50\nevery = "day"\nsoft = [0.5, 0.9]\n\n'
+    '[[budgets]]\nname = "one run"\nusd = "0.25"\nper = "run"\n```',
+    "prices": "US dollars for a million tokens, before the list that Perdure comes with. Of the"
+    " tables that fit, the one that names the model closest holds.",
+    "keys.LABEL": "Where a credential comes from, by the label that `key` names in `[[limits]]` and"
+    " targets. One of the two; the secret itself is refused here.",
+}
+
+
+def _agent_default(key: str, own: Any, policy: Any) -> str:
     if key == "attempts":
         return _default(policy.retry.attempts)
     if key == "tools":
         return "none"
     if key.startswith("max_") and hasattr(policy.limits, key.removeprefix("max_")):
         return _default(getattr(policy.limits, key.removeprefix("max_")))
-    return _default(getattr(policy, key))
+    return _default(getattr(policy, key, own))
 
 
 def _default(value: Any) -> str:
+    if value is REQUIRED:
+        return "needed"
+    if isinstance(value, tuple) and value:
+        return ", ".join(f"`{item}`" for item in value)
     if value is None or value in ("", {}, ()):
         return "none"
     if isinstance(value, timedelta):

@@ -46,6 +46,8 @@ def _text(value: object) -> str:
         return "none"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
     if isinstance(value, dict):
         return ", ".join(f"{k} = {v}" for k, v in value.items()) or "none"
     return str(value) if value != "" else "none"

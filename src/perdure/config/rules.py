@@ -40,7 +40,7 @@ def _limits(limits: Iterable[LimitConfig], keys: Mapping[str, KeyConfig], at: st
         if zero:
             raise ConfigError(
                 f"{name}.{zero} = 0 (from {at}) would let no call through.",
-                hint="To stop calls, use `perdure halt`; for no limit, leave it out.",
+                hint="For no limit, leave it out.",
             )
         _window(limit, name, at)
         what: tuple[Any, ...] = (limit.provider, limit.key, limit.pool)

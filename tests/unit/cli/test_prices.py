@@ -14,7 +14,6 @@ NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
 
 def test_a_known_model_has_its_list_price() -> None:
-    pytest.importorskip("genai_prices")
     # 1000 tokens at $2 and 100 at $10 for a million.
     found = prices.price("anthropic/claude-sonnet-5-5", Usage(1000, 100), NOW)
     assert found == Decimal("0.003")
@@ -26,8 +25,3 @@ def test_a_known_model_has_its_list_price() -> None:
 @pytest.mark.parametrize("name", ["anthropic/no-such-model", "nobody/claude", "odd", ""])
 def test_an_unknown_model_has_none(name: str) -> None:
     assert prices.price(name, Usage(1, 1), NOW) is None
-
-
-def test_without_the_library_nothing_has_a_price(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prices, "_library", lambda: None)
-    assert prices.price("anthropic/claude-sonnet-5-5", Usage(1, 1), NOW) is None

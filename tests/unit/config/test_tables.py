@@ -152,7 +152,7 @@ BUDGET = '[[budgets]]\nname = "b"\nusd = 5\n'
         (LIMIT, "limits nothing", "Say rpm"),
         (LIMIT + "rpn = 1", r"no setting limits\.1\.rpn", "Known: .*rpm"),
         (LIMIT + "rpm = 'x'", r"limits\.1\.rpm = 'x' \(from .*\) is not a whole number", ""),
-        (LIMIT + "rpm = 0", "let no call through", "perdure halt"),
+        (LIMIT + "rpm = 0", "let no call through", "leave it out"),
         (LIMIT + "rpm = 1.5", "whole number", ""),
         (LIMIT.replace("nai", "nia") + "rpm = 1", "no known provider", "Did you mean 'openai'"),
         (LIMIT + "rpm = 1\nkey = 'sk-live-1'", r"limits\.1\.key .*label of no", "Labels: none"),

@@ -24,8 +24,8 @@ def command(
     """A run, or all that are not final, as they go.
 
     With a RUN: the tree of its steps, tools and model calls with times and tokens, until it is
-    final; then its result, and the exit code of perdure run. Money is shown where the package
-    genai-prices (perdure[prices]) knows the model's list price.
+    final; then its result, and the exit code of perdure run. Money is shown where the model's
+    list price is known.
 
     Without one: a board of the runs that are not final, until Ctrl-C. In a pipe, and with --json,
     it is a line for each change of a run's state.
