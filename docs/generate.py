@@ -222,11 +222,11 @@ def setting_rows() -> list[tuple[str, Any, str]]:
         ("limits", LimitConfig), ("routes", Route), ("routes.targets", Target),
         ("budgets", Budget), ("prices", PriceConfig), ("keys.LABEL", KeyConfig),
     ]  # fmt: skip
-    for section, cls in lists:
-        for item in fields(cls):
-            if item.name != "label":
-                default = REQUIRED if item.default is MISSING else item.default
-                rows.append((f"{section}.{item.name}", default, ""))
+    for name, cls in lists:
+        for one in fields(cls):
+            if one.name != "label":
+                default = REQUIRED if one.default is MISSING else one.default
+                rows.append((f"{name}.{one.name}", default, ""))
     return rows
 
 
