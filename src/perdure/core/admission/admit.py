@@ -1,4 +1,4 @@
-"""Admission: which of a worker's waiting calls may go on the wire now, and when the others ask again.
+"""Which of a worker's waiting calls may go on the wire now, and when the others ask again.
 
 Invariants: a call takes room in all of its pools or in none; nobody takes room that those ahead in
 line need, unless they did not collect it in time; what is written is safe only when the documents
@@ -8,16 +8,28 @@ are swapped against the versions that were read (the fence).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 
 from perdure.core.admission.demand import Admitted, Demand, Later, mark
 from perdure.core.admission.flight import Hand, Outlook
 from perdure.core.admission.limits import What
-from perdure.core.admission.line import HEADS, PATIENCE_S, TURN, Head, Place, faded, order
+from perdure.core.admission.line import (
+    HEADS,
+    PATIENCE_S,
+    TURN,
+    Head,
+    Place,
+    faded,
+    head_of,
+    order,
+    row,
+)
 from perdure.core.admission.state import State
 
 SLOW_LEAST_S, SLOW_MOST_S = 0.05, 30.0  # when to look for a free place again
 
 Who = tuple[str, str]  # worker, mark of the call
+_Times = Mapping[str, float]  # by pool, when it has room
 
 
 class _Ahead:
@@ -46,9 +58,10 @@ def admit(
     ``hand.start`` each call that was admitted. Raises KeyError for a pool without a document.
     """
     for state in states.values():
-        now = max(now, state.tend(now))
+        now = state.tend(now)
     for state in states.values():
-        state.t = now
+        if state.t < now:
+            state.tend(now)
         state.enter(hand)
     answers: list[Admitted | Later] = [None] * len(demands)  # type: ignore[list-item]
     others = _others(states, hand.worker)
@@ -56,10 +69,10 @@ def admit(
     line = _line(states, hand.worker, demands, others, now)
     # Output in flight, by pool: once for all demands, since admitting changes it rarely.
     outlooks: dict[str, Outlook] = {}
-    waiting: list[tuple[Demand, dict[str, float], Later]] = []
+    waiting: list[tuple[Demand, _Times, Later]] = []
     oldest = min(line, key=lambda place: (place.since, place.who)) if len(line) > 1 else None
     for place in line:
-        if place.index < 0:
+        if place.number < 0:
             for key, head in others[place.who].items():
                 if head.at + PATIENCE_S < now:
                     continue  # it does not collect: it keeps its place, not the room
@@ -68,11 +81,11 @@ def admit(
                 else:
                     ahead[key].add(head.need)
             continue
-        demand = demands[place.index]
+        demand = demands[place.number]
         times, bound = _when(states, demand, ahead, outlooks, now)
         at = max(times.values(), default=now)
         if at <= now:
-            answers[place.index] = _take(states, hand, demand, place, now)
+            answers[place.number] = _take(states, hand, demand, place, now)
             for key in demand.pools:
                 outlooks.pop(key, None)
                 if oldest is place:
@@ -81,7 +94,7 @@ def admit(
                     states[key].passed += 1
         else:
             later = Later(at, place.since, bound)
-            answers[place.index] = later
+            answers[place.number] = later
             waiting.append((demand, times, later))
             for key in demand.pools:
                 ahead[key].add(states[key].need(demand))
@@ -94,8 +107,9 @@ def _others(states: Mapping[str, State], worker: str) -> dict[Who, dict[str, Hea
     others: dict[Who, dict[str, Head]] = {}
     for key, state in states.items():
         for name, entry in state.workers.items():
-            if entry.heads and name != worker:
-                for head in entry.heads:
+            if entry[7] and name != worker:
+                for waiting in entry[7]:
+                    head = head_of(waiting)
                     others.setdefault((name, head.id), {})[key] = head
     return others
 
@@ -119,9 +133,11 @@ def _line(
         share = max(states[key].share(states[key].need(d)) for key in d.pools) if d.pools else 0.0
         places.append(Place(d.priority, mark(d.tenant), d.since or now, (worker, d.id), share, i))
     given: dict[str, float] = {}
-    for state in states.values():
-        for tenant, (share, at) in state.given.items():
-            given[tenant] = max(given.get(tenant, 0.0), faded(share, now - at))
+    for tenant in {place.tenant for place in places}:
+        for state in states.values():
+            if tenant in state.given:
+                share, at = state.given[tenant]
+                given[tenant] = max(given.get(tenant, 0.0), faded(share, now - at))
     turn = any(state.passed >= TURN for state in states.values())
     return order(places, given, turn=turn)
 
@@ -184,36 +200,34 @@ def _take(
         charges[key] = charge
         valid = min(valid, state.pool.slack / 2)
         entry = state.workers[hand.worker]
-        entry.calls += 1
-        entry.remaining += demand.expected
-        entry.variance += demand.variance
-        entry.rate += demand.rate
+        entry[1] += 1
+        entry[2] += ceil(demand.expected)
+        entry[3] += ceil(demand.variance)
+        entry[4] += ceil(demand.rate)
         state.give(demand.tenant, place.share or state.share(state.need(demand)))
     return Admitted(now, valid, charges)
 
 
 def _write_heads(
-    states: Mapping[str, State],
-    hand: Hand,
-    waiting: Sequence[tuple[Demand, dict[str, float], Later]],
+    states: Mapping[str, State], hand: Hand, waiting: Sequence[tuple[Demand, _Times, Later]]
 ) -> None:
     """The first of those that wait stand in each of their pools' documents, in their order."""
     for key, state in states.items():
         entry = state.workers[hand.worker]
         mine = [(demand, times, later) for demand, times, later in waiting if key in times]
-        entry.waiting = max(len(mine), hand.waiting.get(key, 0))
-        lining = sum([1 for other in state.workers.values() if other.heads or other is entry])
-        entry.heads = []
+        entry[6:] = max(len(mine), hand.waiting.get(key, 0)), []
+        if not mine:
+            continue
+        lining = sum([1 for other in state.workers.values() if other[7] or other is entry])
         for demand, times, later in mine[: max(1, HEADS // lining)]:
             elsewhere = max((at for other, at in times.items() if other != key), default=0.0)
-            entry.heads.append(
-                Head(
-                    mark(demand.id),
-                    demand.priority,
-                    mark(demand.tenant),
-                    round(later.since, 3),
-                    round(later.at, 3),
-                    0.0 if elsewhere <= state.t else round(elsewhere, 3),
-                    state.need(demand),
-                )
+            head = Head(
+                mark(demand.id),
+                demand.priority,
+                mark(demand.tenant),
+                round(later.since, 3),
+                round(later.at, 3),
+                0.0 if elsewhere <= state.t else round(elsewhere, 3),
+                state.need(demand),
             )
+            entry[7].append(row(head))

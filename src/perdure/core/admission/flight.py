@@ -7,14 +7,15 @@ after an answer that got lost, changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from math import ceil, sqrt
+from collections.abc import Iterable, Sequence
+from math import ceil, exp, sqrt
+from typing import Any
 
 from perdure.core.admission.demand import Admitted, Demand
 from perdure.core.admission.limits import Limit
 from perdure.core.admission.meter import Meter
 
-Z = 2.0  # standard deviations held above what is expected (../shared reference: zero 429s at 2)
+Z = 4.0  # standard deviations held above what is expected; why not 2: docs/decisions/0019
 REFRESH_S = 0.25  # how old a worker's totals may get before its calls are looked at again
 
 
@@ -80,7 +81,7 @@ class Hand:
     ``waiting``: by pool, how many calls wait in this worker; the caller keeps it.
     """
 
-    __slots__ = ("looked", "flights", "totals", "waiting", "worker")
+    __slots__ = ("flights", "looked", "totals", "waiting", "worker")
 
     def __init__(self, worker: str) -> None:
         self.worker = worker
@@ -150,16 +151,18 @@ class Hand:
 class Outlook:
     """What all workers' calls in flight will make of a pool's output.
 
-    ``remaining``, ``variance``: in tokens; ``rate``: tokens a second; ``unseen``: tokens that may
-    have been made since the workers last told.
+    ``calls``: how many; ``remaining``, ``variance``: in tokens; ``rate``: tokens a second;
+    ``unseen``: tokens that may have been made since the workers last told.
     """
 
-    __slots__ = ("rate", "remaining", "unseen", "variance")
+    __slots__ = ("calls", "rate", "remaining", "unseen", "variance")
 
-    def __init__(self, told: Iterable[tuple[float, float, float, float]], now: float) -> None:
-        """``told``: of each worker when (unix seconds), remaining, variance, rate."""
+    def __init__(self, told: Iterable[Sequence[Any]], now: float) -> None:
+        """``told``: of each worker when (unix seconds), calls, remaining, variance, rate."""
+        self.calls = 0
         self.remaining = self.variance = self.rate = self.unseen = 0.0
-        for seen, remaining, variance, rate in told:
+        for seen, calls, remaining, variance, rate in told:
+            self.calls += calls
             self.remaining += remaining
             self.variance += variance
             self.rate += rate
@@ -169,31 +172,43 @@ class Outlook:
         """The first time when ``demand`` may start: ``now`` if for every horizon h the window holds
         what is used and not gone by then, and what calls in flight and this one make by then.
 
-        What they make by h is at most v*h, the sum of their rates, and at most the expected rest
-        with Z standard deviations: the lesser counts. (The reference adds the deviations at every
-        h; where v*h is the lesser, the lengths of calls do not matter.)
+        Calls in flight with E still to come at v a second make E * g(h) by h, and Z * s * g(h)² is
+        held above it, s the standard deviation of the rest. g mixes the two extremes by the calls'
+        own spread c² (variance by squared mean): all of one length, min(1, vh/E), and exponential
+        ones, 1 - exp(-vh/E), of which some end at any time. (Var min(X, h) of those is close to
+        g⁴ * Var X.) The sum over calls of min(E, vh) in the reference needs every call's own rest,
+        which the document does not have; its deviations do not shrink with h.
         """
         share = meter.believed(now)
-        most = int(limit.amount * share)
-        whole = self.remaining + demand.expected + Z * sqrt(self.variance + demand.variance)
-        free = most - meter.used - ahead - demand.charge(limit)
-        fill = None  # of the provider's small bucket, below what it may hold
+        charge = demand.charge(limit)
+        free = int(limit.amount * share) - meter.used - ahead - charge
+        deviation = Z * sqrt(self.variance + demand.variance)
+        whole = self.remaining + demand.expected + deviation
+        fill = None  # what the provider's small bucket still takes
+        drain = limit.rate * share
         if limit.capacity is not None:
-            fill = limit.capacity - max(0.0, meter.tat - now) * limit.rate * share - ahead
-            fill -= demand.charge(limit)
+            fill = limit.capacity - (max(meter.tat, now) - now) * drain - ahead - charge
         if free >= whole and (fill is None or fill >= whole):
             return now
-        wait = 0.0
-        rate, own, drain = self.rate, max(demand.rate, 1e-3), limit.rate * share
-        left = (meter.k + 1) * limit.grain - now  # until the first part leaves
-        for i, leaves in enumerate(meter.counts):
-            h = left + i * limit.grain  # just before part i leaves
-            made = self.unseen + rate * h
+        if not self.calls and not meter.used and not ahead:
+            return now  # alone: only the provider can say whether it is too large
+        rest = max(self.remaining, 1.0)
+        spread = min(1.0, self.calls * self.variance / (rest * rest))
+        own, wait = max(demand.rate, 1e-3), 0.0
+        h = (meter.k + 1) * limit.grain - now  # until the first part leaves
+        still = exp(-(self.rate * h + self.unseen) / rest)
+        fewer = exp(-self.rate * limit.grain / rest)
+        for leaves in meter.counts:
             room = free if fill is None else min(free, fill + drain * (h - limit.grain))
             if room >= whole:
                 break
-            if made + own * (h - wait) > room:
+            even = min(1.0, (self.rate * h + self.unseen) / rest)
+            part = even + spread * (1.0 - still - even)
+            left = room - (rest + deviation * part) * part
+            if left < demand.expected and own * (h - wait) > left:
                 # Start so late that what it makes by then fits; where nothing does, after then.
-                wait = max(wait, h if made >= room else h - (room - made) / own)
+                wait = max(wait, h if left <= 0 else h - left / own)
             free += leaves
+            h += limit.grain
+            still *= fewer
         return now if wait <= 0 else now + wait + 1e-3

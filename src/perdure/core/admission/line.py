@@ -7,8 +7,9 @@ agree on it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from heapq import heapify, heappop, heapreplace
 from math import exp
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 HEADS = 16  # waiting calls that stand in a document in all; what keeps it below 4 KB
 HEAD_TTL_S = 2.0  # the heads of a worker that was silent for longer do not count
@@ -30,45 +31,39 @@ class Head(NamedTuple):
     elsewhere: float
     need: tuple[int, ...]
 
-    def row(self) -> list[object]:
-        """As JSON values; ``head`` reads it back."""
-        return [
-            self.id,
-            self.priority,
-            self.tenant,
-            self.since,
-            self.at,
-            self.elsewhere,
-            *self.need,
-        ]
+
+def row(head: Head) -> list[object]:
+    """As JSON values; ``head_of`` reads it back."""
+    return [*head[:6], *head.need]
 
 
-def head(row: list[object]) -> Head:
-    """Raises TypeError or ValueError for what is none."""
-    name, priority, tenant, since, at, elsewhere, *need = row
-    numbers = (priority, since, at, elsewhere, *need)
-    if not isinstance(name, str) or not isinstance(tenant, str):
-        raise TypeError(f"a head's names are strings: {row!r}")
-    if not all(isinstance(number, (int, float)) for number in numbers):
-        raise TypeError(f"a head's numbers are numbers: {row!r}")
-    return Head(name, priority, tenant, since, at, elsewhere, tuple(need))  # type: ignore[arg-type]
+def head_of(row: list[Any]) -> Head:
+    """Read back what ``row`` made."""
+    return Head(row[0], row[1], row[2], row[3], row[4], row[5], tuple(row[6:]))
+
+
+def check(row: list[Any]) -> None:
+    """Raises TypeError or ValueError for what is no head."""
+    if len(row) < 6 or not isinstance(row[0], str) or not isinstance(row[2], str):
+        raise ValueError(f"{row!r} is no waiting call")
+    sum(row[3:], row[1])  # of what is no number there is no sum
 
 
 class Place(NamedTuple):
     """A waiting call's place in line. ``who``: its worker and id; ``share``: what it takes of its
-    tightest limit, 0 to 1; ``index``: of the caller's own demands, -1 for another worker's."""
+    tightest limit, 0 to 1; ``number``: of the caller's own demands, -1 for another worker's."""
 
     priority: int
     tenant: str
     since: float
     who: tuple[str, str]
     share: float
-    index: int
+    number: int
 
 
 def order(places: Iterable[Place], given: Mapping[str, float], *, turn: bool) -> list[Place]:
-    """The line, first first. ``given``: what each tenant was given lately; ``turn``: the oldest goes
-    first now, whatever its priority and tenant."""
+    """The line, first first. ``given``: what each tenant was given lately; ``turn``: the oldest
+    goes first now, whatever its priority and tenant."""
     line = sorted(places, key=lambda place: (-place.priority, place.since, place.who))
     if len({(place.priority, place.tenant) for place in line}) > 1:
         line = _fair(line, given)
@@ -87,15 +82,18 @@ def _fair(line: list[Place], given: Mapping[str, float]) -> list[Place]:
     queues: dict[int, dict[str, list[Place]]] = {}
     for place in reversed(line):
         queues.setdefault(place.priority, {}).setdefault(place.tenant, []).append(place)
-    for priority in sorted(queues, reverse=True):
-        tenants = queues[priority]
-        while tenants:
-            least = min(tenants, key=lambda name: (due.get(name, 0.0), tenants[name][-1].since))
-            place = tenants[least].pop()
-            due[least] = due.get(least, 0.0) + place.share
+    for _, tenants in sorted(queues.items(), reverse=True):
+        turns = [(due.get(name, 0.0), queue[-1].since, name) for name, queue in tenants.items()]
+        heapify(turns)
+        while turns:
+            given_so_far, _, name = turns[0]
+            place = tenants[name].pop()
             fair.append(place)
-            if not tenants[least]:
-                del tenants[least]
+            due[name] = given_so_far + place.share
+            if tenants[name]:
+                heapreplace(turns, (due[name], tenants[name][-1].since, name))
+            else:
+                heappop(turns)
     return fair
 
 

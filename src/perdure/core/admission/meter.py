@@ -1,4 +1,4 @@
-"""One limit's meter: a window of 61 or 121 sub-counters, a pacing bucket, and how far the limit is believed.
+"""One limit's meter: a window of 61 or 121 parts, a pacing bucket, and how far it is believed.
 
 Invariant: what was booked at any time t is counted until t + per + slack at least, so that no
 ``per`` seconds at the provider hold more than the limit when every call arrives within the slack
@@ -35,7 +35,7 @@ class Meter:
 
     def row(self) -> list[object]:
         """As JSON values; ``Meter(*row)`` reads it back."""
-        return [self.k, round(self.tat, 3), round(self.level, 3), round(self.cut), self.counts]
+        return [self.k, self.tat, self.level, self.cut, self.counts]
 
     def believed(self, now: float) -> float:
         """The share of the limit that is believed, 0.1 to 1."""
@@ -96,7 +96,7 @@ class Meter:
             self.used += whole
             if limit.burst is not None:
                 once = whole if limit.produced else min(whole, limit.burst)
-                self.tat = max(self.tat, now) + once / self._rate(limit, now)
+                self.tat = _ms(max(self.tat, now) + once / self._rate(limit, now))
             return
         back = min(int(-amount), self.used)
         self.used -= back
@@ -115,12 +115,12 @@ class Meter:
         if limit.burst is not None:
             rate = self._rate(limit, now)
             if amount > 0:
-                self.tat = max(self.tat, now) + min(amount, limit.burst) / rate
+                self.tat = _ms(max(self.tat, now) + min(amount, limit.burst) / rate)
             else:
                 # What the provider never saw can be taken out of the past; what it gives back now
                 # cannot make its bucket emptier than empty.
                 least = self.tat + max(amount, -limit.burst) / rate
-                self.tat = least if unsent else max(least, min(self.tat, now))
+                self.tat = _ms(least if unsent else max(least, min(self.tat, now)))
         i = int(at // limit.grain) - self.k + limit.parts
         if i < 0:
             return  # it has left the window, with all it was
@@ -140,7 +140,7 @@ class Meter:
         self.counts = [share + (i < rest) for i in range(limit.parts + 1)]
         self.used = limit.amount
         if limit.capacity is not None:
-            self.tat = now + max(0.0, limit.capacity) / limit.rate
+            self.tat = _ms(now + max(0.0, limit.capacity) / limit.rate)
 
     def _rate(self, limit: Limit, now: float) -> float:
         return limit.rate * self.believed(now)
@@ -152,4 +152,9 @@ def empty(limit: Limit, now: float) -> Meter:
         return Meter(0, 0.0, 1.0, 0.0, [])
     # A bucket that was never used has been empty for longer than any call can need.
     tat = now - (limit.burst or 0.0) / limit.rate - limit.slack
-    return Meter(int(now // limit.grain), tat, 1.0, 0.0, [0] * (limit.parts + 1))
+    return Meter(int(now // limit.grain), _ms(tat), 1.0, 0.0, [0] * (limit.parts + 1))
+
+
+def _ms(at: float) -> float:
+    """``at`` as it stands in documents: rounded up, towards waiting."""
+    return ceil(at * 1000) / 1000

@@ -18,7 +18,7 @@ def settle(
     A correction is booked at the second of its charge, so that any window of real use stays within
     the limit. A call that was not sent gives everything back; one of which nothing is known keeps
     its charge; less than was charged is given back where the provider does (``Limit.refund``).
-    Pools without a document here are passed over. ``now``: as for ``admit``; the worker's heads stay.
+    Pools without a document here are passed over. ``now``: as for ``admit``; heads stay.
     """
     beat(states, hand, now)
     for outcome in outcomes:
@@ -47,7 +47,7 @@ def beat(states: Mapping[str, State], hand: Hand, now: float) -> None:
     which it has calls in flight or waiting; any write of this worker's is one too."""
     for state in states.values():
         state.tend(now)
-        state.enter(hand).waiting = hand.waiting.get(state.pool.key, 0)
+        state.enter(hand)[6] = hand.waiting.get(state.pool.key, 0)
 
 
 def leave(states: Mapping[str, State], worker: str, now: float) -> None:

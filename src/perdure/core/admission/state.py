@@ -10,12 +10,13 @@ workers and limits only: below 4 KB with 8 workers and 4 limits.
 from __future__ import annotations
 
 from math import ceil, sqrt
+from operator import itemgetter
 from typing import Any
 
 from perdure.core.admission.demand import Demand, mark
-from perdure.core.admission.flight import Hand, Outlook, Z
+from perdure.core.admission.flight import Hand, Outlook, Total, Z
 from perdure.core.admission.limits import PARTS, PARTS_PRODUCED, Limit, Pool, What
-from perdure.core.admission.line import HEAD_TTL_S, TENANTS, Head, faded, head
+from perdure.core.admission.line import HEAD_TTL_S, TENANTS, check, faded
 from perdure.core.admission.meter import Meter, empty
 from perdure.errors import CodecError
 
@@ -24,36 +25,37 @@ TTL_S = 5.0  # a worker that was silent for longer is gone
 BACK_S = 60.0  # a keeper's clock that went back by more is another clock
 GHOST = "?"  # stands for workers that a lost document knew
 SLOW_S = 2.0  # how long a call takes, before any was seen to end
+NOTHING = Total()  # of a worker that has no calls
 CALLS = 1 / 16  # weight of one more call in the mean of how long calls take
 
 
-class Entry:
-    """One worker in a document. ``seen``: when it last wrote (unix seconds). ``waiting``: calls that
-    wait in it; ``heads``: the first of them. The rest is as in Total."""
+class Entry(list[Any]):
+    """One worker in a document, as the JSON array that it is there: most entries are read and
+    written again as they are. ``seen``: the time it told (unix seconds); ``calls``,
+    ``remaining``, ``variance``, ``rate``, ``made``: as in Total; ``waiting``: calls that wait in
+    it; ``heads``: the first of them, as rows."""
 
-    __slots__ = ("calls", "heads", "made", "rate", "remaining", "seen", "variance", "waiting")
+    __slots__ = ()
+    seen = property(itemgetter(0))
+    calls = property(itemgetter(1))
+    remaining = property(itemgetter(2))
+    variance = property(itemgetter(3))
+    rate = property(itemgetter(4))
+    made = property(itemgetter(5))
+    waiting = property(itemgetter(6))
+    heads = property(itemgetter(7))
 
-    def __init__(
-        self,
-        seen: float,
-        calls: int = 0,
-        remaining: float = 0,
-        variance: float = 0,
-        rate: float = 0,
-        made: int = 0,
-        waiting: int = 0,
-        heads: list[list[object]] | tuple[()] = (),
-    ) -> None:
-        self.seen, self.calls, self.waiting, self.made = seen, calls, waiting, made
-        self.remaining, self.variance, self.rate = remaining, variance, rate
-        self.heads = [head(row) for row in heads] if heads else []
+    def tell(self, seen: float, total: Total) -> None:
+        """Take over what a worker has in flight."""
+        self[:6] = (
+            seen, total.calls, ceil(total.remaining), ceil(total.variance), ceil(total.rate),
+            total.made,
+        )  # fmt: skip
 
-    def row(self) -> list[object]:
-        """As JSON values; ``Entry(*row)`` reads it back."""
-        return [
-            round(self.seen, 3), self.calls, ceil(self.remaining), ceil(self.variance),
-            round(self.rate, 1), self.made, self.waiting, [head.row() for head in self.heads],
-        ]  # fmt: skip
+
+def entry_at(seen: float) -> Entry:
+    """Of a worker that has nothing."""
+    return Entry((seen, 0, 0, 0, 0, 0, 0, []))
 
 
 class State:
@@ -82,14 +84,14 @@ class State:
         they had in flight counts as made."""
         if now < self.t - BACK_S:
             self._rebase(now)
-        now = self.t = max(now, self.t)
+        now = self.t = max(round(now, 3), self.t)
         for limit, meter in zip(self.pool.limits, self.meters, strict=True):
             meter.tend(limit, now)
         gone = None
         for name, entry in self.workers.items():
-            if entry.seen < now - HEAD_TTL_S:
-                entry.heads = []
-                if entry.seen < now - TTL_S:
+            if entry[0] < now - HEAD_TTL_S:
+                entry[7] = []
+                if entry[0] < now - TTL_S:
                     gone = [*gone, name] if gone else [name]
         for name in gone or ():
             self.remove(name)
@@ -113,33 +115,25 @@ class State:
         """Write what the worker has in flight, and book what it made since it last did."""
         hand.look(self.t)
         key = self.pool.key
+        total = hand.totals.get(key) or NOTHING
         entry = self.workers.get(hand.worker)
-        total = hand.totals.get(key)
         if entry is None:
-            entry = self.workers[hand.worker] = Entry(self.t)
+            entry = self.workers[hand.worker] = entry_at(self.t)
             # New here, or taken for dead: what it made of the calls it still has counts again.
-            made = hand.in_flight(key) if total else 0
+            made = hand.in_flight(key) if total.calls else 0
         else:
-            made = total.made - entry.made if total else 0
-        entry.seen = min(self.t, hand.looked)
-        if total:
-            self.make(made)
-            entry.calls, entry.made = total.calls, total.made
-            entry.remaining, entry.variance = total.remaining, total.variance
-            entry.rate = total.rate
-        else:
-            entry.calls, entry.made = 0, 0
-            entry.remaining = entry.variance = entry.rate = 0.0
+            made = total.made - entry.made
+        self.make(made)
+        entry.tell(min(self.t, round(hand.looked, 3)), total)
         return entry
 
     def outlook(self) -> Outlook:
         """Of output that is still to come."""
-        told = ((e.seen, e.remaining, e.variance, e.rate) for e in self.workers.values() if e.calls)
-        return Outlook(told, self.t)
+        return Outlook([entry[:5] for entry in self.workers.values() if entry[1]], self.t)
 
     def calls(self) -> int:
         """Calls in flight, of all workers."""
-        return sum([entry.calls for entry in self.workers.values()])
+        return sum([entry[1] for entry in self.workers.values()])
 
     def give(self, tenant: str, share: float) -> None:
         """Remember what a tenant was given."""
@@ -152,14 +146,14 @@ class State:
                     self.given, key=lambda n: faded(self.given[n][0], now - self.given[n][1])
                 )
                 del self.given[least]
-            self.given[name] = [share, now]
+            self.given[name] = [round(share, 4), round(now)]
         else:
-            was[0], was[1] = faded(was[0], now - was[1]) + share, now
+            was[:] = round(faded(was[0], now - was[1]) + share, 4), round(now)
 
     def share(self, need: tuple[int, ...]) -> float:
         """The part of its tightest limit that a need takes."""
         return max(
-            (n / limit.amount for n, limit in zip(need, self.pool.limits, strict=True)), default=0.0
+            [n / limit.amount for n, limit in zip(need, self.pool.limits, strict=True)] or [0.0]
         )
 
     def need(self, demand: Demand) -> tuple[int, ...]:
@@ -173,11 +167,11 @@ class State:
             for limit, meter in zip(self.pool.limits, self.meters, strict=True)
         }
         document: dict[str, Any] = {
-            "v": FORMAT, "t": round(self.t, 3), "hold": round(self.hold, 3), "passed": self.passed,
-            "slow": round(self.slow, 2), "m": {**meters, **self.foreign},
-            "w": {name: entry.row() for name, entry in self.workers.items()},
-            "f": {n: [round(g, 4), round(at)] for n, (g, at) in self.given.items()},
+            "v": FORMAT, "t": self.t, "hold": self.hold, "passed": self.passed,
+            "slow": round(self.slow, 2), "m": meters, "w": self.workers, "f": self.given,
         }  # fmt: skip
+        if self.foreign:
+            meters.update(self.foreign)
         if self.holds:
             document["h"] = self.holds
         return document
@@ -193,7 +187,7 @@ class State:
         self.hold = min(self.hold, now + TTL_S)
         self.given = {}
         for entry in self.workers.values():
-            entry.seen, entry.heads = now, []
+            entry[0], entry[7] = now, []
 
 
 def fresh(pool: Pool, now: float, *, full: bool = False) -> State:
@@ -202,14 +196,13 @@ def fresh(pool: Pool, now: float, *, full: bool = False) -> State:
     place as taken, until the workers that live have told what they have in flight."""
     state = State(pool, [empty(limit, now) for limit in pool.limits], now)
     if full:
-        ghost = Entry(now)
+        ghost = entry_at(now)
         for limit, meter in zip(pool.limits, state.meters, strict=True):
             meter.fill(limit, now)
             if limit.what is What.CONCURRENT:
-                ghost.calls = limit.amount
+                ghost[1] = limit.amount
             elif limit.produced:
-                ghost.calls = max(1, ghost.calls)
-                ghost.rate, ghost.remaining = limit.rate, limit.rate * TTL_S
+                ghost[1:5] = max(1, ghost.calls), ceil(limit.rate * TTL_S), 0, ceil(limit.rate)
         if ghost.calls:
             state.workers[GHOST] = ghost
     return state
@@ -226,7 +219,7 @@ def decode(value: object, pool: Pool) -> State:
         if value["v"] != FORMAT:
             raise ValueError(f"its format is {value['v']!r}, this version reads {FORMAT}")
         return _decode(value, pool)
-    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError) as error:
         why = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
         raise CodecError(
             f"The shared document of the pool {pool.key!r} cannot be read: {why}.",
@@ -245,14 +238,15 @@ def _decode(value: dict[str, Any], pool: Pool) -> State:
         value["slow"] + 0.0,
     )
     for name, row in value["w"].items():
-        entry = state.workers[name] = Entry(*row)
-        # A sum of what is no number is none.
-        entry.seen + entry.calls + entry.remaining + entry.variance + entry.rate + entry.made
-        if entry.heads:
-            size = len(pool.limits)
-            entry.heads = [head for head in entry.heads if len(head.need) == size]
-    for name, (given, at) in value["f"].items():
-        state.given[name] = [given + 0.0, at + 0.0]
+        entry = state.workers[name] = Entry(row)
+        sum(entry[:7])  # of what is no number there is no sum
+        if entry[7]:
+            for waiting in entry[7]:
+                check(waiting)
+            entry[7] = [waiting for waiting in entry[7] if len(waiting) == 6 + len(meters)]
+    state.given = value["f"]
+    for given, at in state.given.values():
+        given + at
     holds = value.get("h")
     if holds:
         state.holds = {name: [n + 0.0 for n in row] for name, row in holds.items()}
