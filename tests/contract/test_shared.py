@@ -68,6 +68,22 @@ async def test_a_document_is_made_changed_and_deleted(keeper: Keeper, second: Ke
     assert (await second.swap(["a"])).documents == {"a": NOTHING}
 
 
+async def test_documents_are_listed_by_the_beginning_of_their_keys(
+    keeper: Keeper, second: Keeper
+) -> None:
+    names = ["a/b", "a/b*", "a/[x]", "a/é", "ab", "a", "b/a/b"]
+    await keeper.swap([], [Swap(name, 0, name.encode()) for name in names])
+    found = await second.listed("a/")
+    assert list(found.documents) == ["a/[x]", "a/b", "a/b*", "a/é"]
+    assert found.documents["a/é"].body == "a/é".encode()
+    assert found.documents == (await second.swap(list(found.documents))).documents
+    assert found.now > 0
+    assert list((await second.listed("a/b*")).documents) == ["a/b*"]
+    assert list((await second.listed("a/", 2)).documents) == ["a/[x]", "a/b"]
+    assert (await second.listed("c/")).documents == {}
+    assert len((await second.listed("")).documents) == len(names)
+
+
 async def test_old_news_lose_and_are_told_the_new(keeper: Keeper) -> None:
     first = (await keeper.swap([], [Swap("a", 0, b"1")])).documents["a"]
     for version in (0, first.version - 1, first.version + 1, 7):

@@ -14,6 +14,7 @@ from perdure.errors import UsageError
 
 TOPIC = "shared"  # told of changes, with the key as payload, for keys with one of these prefixes
 TOLD = ("breaker/", "halt/")
+LAST = "\U0010ffff"  # no key has anything after it
 LONGEST = 90_000.0  # seconds: a day, the longest window that documents are kept of, and a little
 
 
@@ -66,3 +67,8 @@ class Shared(Protocol):
         A key is changed at most once in a call (else UsageError). Callers lock in one order, so
         that nobody deadlocks. Repeating a call whose answer was lost is safe: it finds its own
         change and is refused with it. Raises StoreUnavailable."""
+
+    async def listed(self, prefix: str, limit: int = 1000) -> Swapped:
+        """The documents whose keys begin with ``prefix``, by key, ``limit`` of them at most. For
+        people who look, not for calls: a keeper may search through all it keeps. Raises
+        StoreUnavailable."""

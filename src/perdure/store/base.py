@@ -324,6 +324,22 @@ class Store(ABC):
         """See ``core.shared.Shared``, which every store is."""
 
     @abstractmethod
+    async def listed(self, prefix: str, limit: int = 1000) -> Swapped:
+        """See ``core.shared.Shared``."""
+
+    @abstractmethod
+    async def remember(self, key: bytes, value: bytes, ttl: timedelta) -> None:
+        """Keep an answer for others who ask the same, in place of an earlier one."""
+
+    @abstractmethod
+    async def recall(self, key: bytes) -> bytes | None:
+        """What is remembered under ``key`` and not older than its ``ttl``."""
+
+    @abstractmethod
+    async def lapse(self, limit: int = 100) -> Cleared:
+        """Delete up to ``limit`` answers that are older than their ``ttl``, the oldest first."""
+
+    @abstractmethod
     async def charge(self, charges: Sequence[Charge]) -> None:
         """Add to the ledger. A charge whose ``id`` its run has already stays as it is."""
 

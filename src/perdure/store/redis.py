@@ -172,6 +172,20 @@ class RedisShared:
         documents = {key: _document(text) for key, text in zip(keys, found[1:], strict=True)}
         return Swapped(now, bool(done), documents, fresh)
 
+    async def listed(self, prefix: str, limit: int = 1000) -> Swapped:
+        """See ``Shared.listed``. It searches through all keys of the server, a few at a time."""
+        start = f"{self._tag}/"
+        try:
+            names = {
+                name.decode().removeprefix(start)
+                async for name in self._client.scan_iter(_literal(start + prefix) + "*", count=1000)
+            }
+        except (RedisError, OSError) as error:
+            raise self._translate(error) from error
+        found = await self.swap(sorted(names)[:limit])
+        there = {key: document for key, document in found.documents.items() if document.version}
+        return found._replace(documents=there)
+
     def listen(self, topic: str, callback: Callable[[str], None]) -> Callable[[], None]:
         """See ``Store.listen``; there is one topic, ``core.shared.TOPIC``."""
         callbacks = self._listeners.setdefault(topic, [])
@@ -246,3 +260,8 @@ def _shown(url: str) -> str:
     """For people: without user, password and options."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _literal(text: str) -> str:
+    """For a pattern of Redis, so that it means itself."""
+    return "".join(f"\\{c}" if c in "\\*?[]^-" else c for c in text)

@@ -24,6 +24,7 @@ from perdure.store.postgres.address import Address
 from perdure.store.postgres.link import Clock, Link, Pool, closed
 from perdure.store.postgres.membership import LockMembership
 from perdure.store.postgres.verbs import (
+    answers,
     attempts,
     catalog,
     enqueue,
@@ -275,6 +276,18 @@ class PostgresStore(Store):
 
     async def swap(self, reads: Sequence[str], swaps: Sequence[Swap] = ()) -> Swapped:
         return await shared.swap(self._pool, reads, swaps)
+
+    async def listed(self, prefix: str, limit: int = 1000) -> Swapped:
+        return await shared.listed(self._pool, prefix, limit)
+
+    async def remember(self, key: bytes, value: bytes, ttl: timedelta) -> None:
+        await answers.remember(self._pool, key, value, ttl)
+
+    async def recall(self, key: bytes) -> bytes | None:
+        return await answers.recall(self._pool, key)
+
+    async def lapse(self, limit: int = 100) -> Cleared:
+        return await answers.lapse(self._pool, limit)
 
     async def charge(self, charges: Sequence[Charge]) -> None:
         await ledger.charge(self._pool, charges)

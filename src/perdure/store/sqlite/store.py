@@ -51,6 +51,7 @@ from perdure.store.sqlite.membership import FileMembership, Places
 from perdure.store.sqlite.readers import Readers
 from perdure.store.sqlite.reap import reap
 from perdure.store.sqlite.verbs import (
+    answers,
     catalog,
     claim,
     enqueue,
@@ -317,6 +318,20 @@ class SqliteStore(Store):
         if not swaps:
             return await self._readers.read(lambda link: shared.read(link, reads, self._clock))
         return await self._writer.write(lambda tx: shared.swap(tx, reads, swaps))
+
+    async def listed(self, prefix: str, limit: int = 1000) -> Swapped:
+        return await self._readers.read(
+            lambda link: shared.listed(link, prefix, limit, self._clock)
+        )
+
+    async def remember(self, key: bytes, value: bytes, ttl: timedelta) -> None:
+        await self._writer.write(lambda tx: answers.remember(tx, key, value, micros(ttl)))
+
+    async def recall(self, key: bytes) -> bytes | None:
+        return await self._readers.read(lambda link: answers.recall(link, key, self._clock()))
+
+    async def lapse(self, limit: int = 100) -> Cleared:
+        return await self._writer.write(lambda tx: answers.lapse(tx, limit))
 
     async def charge(self, charges: Sequence[Charge]) -> None:
         await self._writer.write(lambda tx: ledger.charge(tx, charges))

@@ -1,4 +1,4 @@
--- What the gateway keeps: small documents that all workers share, and the ledger.
+-- What the gateway keeps: small documents that all workers share, the ledger, answers of models.
 
 create table perdure.shared (
   key text collate "C" primary key,
@@ -146,3 +146,11 @@ begin
   remaining := cleared > 0 and exists (select from perdure.charges c where c.at < before);
   return next;
 end $$;
+
+-- Answers that are kept for others who ask the same.
+create table perdure.answers (
+  key bytea primary key,
+  expires timestamptz not null,
+  value bytea not null
+);
+create index answers_expires on perdure.answers (expires);

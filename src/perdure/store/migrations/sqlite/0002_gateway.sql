@@ -1,4 +1,4 @@
--- What the gateway keeps: small documents that all workers share, and the ledger.
+-- What the gateway keeps: small documents that all workers share, the ledger, answers of models.
 
 CREATE TABLE shared (
   key TEXT PRIMARY KEY NOT NULL,
@@ -42,3 +42,11 @@ CREATE UNIQUE INDEX charges_id ON charges (run_id, id);
 CREATE INDEX charges_at ON charges (at);
 CREATE INDEX charges_agent ON charges (agent, at);
 CREATE INDEX charges_tenant ON charges (tenant, at) WHERE tenant <> '';
+
+-- Answers that are kept for others who ask the same.
+CREATE TABLE answers (
+  key BLOB PRIMARY KEY NOT NULL,
+  expires INTEGER NOT NULL,
+  value BLOB NOT NULL
+);
+CREATE INDEX answers_expires ON answers (expires);

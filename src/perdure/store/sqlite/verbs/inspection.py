@@ -213,7 +213,7 @@ def _tell(tx: Transaction, parent: Row, child: str) -> None:
 
 TABLES = (
     "runs", "log", "signals", "messages", "idempotency", "slots", "leftovers", "agents", "keys",
-    "workers", "shared", "charges",
+    "workers", "shared", "charges", "answers",
 )  # fmt: skip
 
 

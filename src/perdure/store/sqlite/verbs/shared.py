@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import orjson
 
-from perdure.core.shared import TOPIC, Document, Swap, Swapped, changed, told
+from perdure.core.shared import LAST, TOPIC, Document, Swap, Swapped, changed, told
 from perdure.store.sqlite.connection import Clock
 from perdure.store.sqlite.writer import Transaction
 
@@ -17,6 +17,16 @@ _NOWHERE = Document()
 def read(link: sqlite3.Connection, keys: Iterable[str], clock: Clock) -> Swapped:
     """See ``Shared.swap``, where nothing is to be changed."""
     found = _documents(link, keys)
+    return Swapped(clock() / 1_000_000, True, found)
+
+
+def listed(link: sqlite3.Connection, prefix: str, limit: int, clock: Clock) -> Swapped:
+    """See ``Shared.listed``."""
+    rows = link.execute(
+        "SELECT key, version, body FROM shared WHERE key >= ? AND key < ? ORDER BY key LIMIT ?",
+        (prefix, prefix + LAST, limit),
+    )
+    found = {key: Document(version, body) for key, version, body in rows}
     return Swapped(clock() / 1_000_000, True, found)
 
 
