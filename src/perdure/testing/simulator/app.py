@@ -67,17 +67,25 @@ class _Link:
 
     async def until(self, awaitable: Awaitable[T]) -> T:
         """The awaitable's result; raises _Gone, and cancels it, when the client leaves first."""
-        if self._watch is None:
-            self._watch = asyncio.ensure_future(self._wait_closed())
         task = asyncio.ensure_future(awaitable)
         try:
-            await asyncio.wait({task, self._watch}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({task, self._watched()}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             if not task.done():
                 task.cancel()
         if not task.done() or task.cancelled():  # cancelled: the simulator itself is ending
             raise _Gone
         return task.result()
+
+    async def rest(self, seconds: float | None) -> None:
+        """Waits, None: for ever; raises _Gone when the client leaves first."""
+        if (await asyncio.wait({self._watched()}, timeout=seconds))[0]:
+            raise _Gone
+
+    def _watched(self) -> asyncio.Task[None]:
+        if self._watch is None:
+            self._watch = asyncio.ensure_future(self._wait_closed())
+        return self._watch
 
     async def _wait_closed(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -166,16 +174,12 @@ class _Endpoint:
                     self._simulation.close(exchange, delivery.outcome)
                 await link.write(data, more=not last)
             case Sleep(seconds):
-                await link.until(_forever() if seconds is None else asyncio.sleep(seconds))
+                await link.rest(seconds)
             case Held(future):
                 await link.until(asyncio.wrap_future(future))
             case Cut(reset):
                 self._simulation.close(exchange, delivery.outcome)
                 await link.cut(reset=reset)
-
-
-async def _forever() -> None:
-    await asyncio.get_running_loop().create_future()
 
 
 def build(

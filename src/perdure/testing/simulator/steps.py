@@ -9,9 +9,10 @@ early.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import groupby
 
 from perdure.testing.simulator.answer import Delivery
 from perdure.testing.simulator.simulation import Exchange, Simulation
@@ -72,12 +73,13 @@ def steps(
         yield Start()
         if delivery.delay and delivery.streamed:
             yield Sleep(delivery.delay)
-        steady = not delivery.pace and not delivery.rate
-        if whole and planned > 1 and steady and not simulation.holding:
-            # Nothing can happen between the events: one write says the same, and is faster.
-            parts, produced = (b"".join(parts),), produced[-1:]
+    if whole and planned > 1 and not delivery.pace and not simulation.holding:
+        # Nothing can happen between the events: one write says the same, and is faster.
+        writes = _joined(parts, produced, waits=bool(delivery.rate))
+    else:
+        writes = list(zip(range(planned), parts, produced, strict=True))
     before = 0
-    for sent, (part, tokens) in enumerate(zip(parts, produced, strict=True)):
+    for sent, part, tokens in writes:
         if sent:
             if delivery.pace:
                 yield Sleep(delivery.pace)
@@ -85,11 +87,24 @@ def steps(
         if delivery.streamed:
             yield from _produce(simulation, exchange, delivery, before, tokens)
             before = tokens
-        yield Part(part, last=whole and sent + 1 == len(parts))
+        yield Part(part, last=whole and sent == writes[-1][0])
     if delivery.ending == "hang":
         yield Sleep(delivery.linger or None)
     if not whole:
         yield Cut(reset=delivery.ending == "drop")
+
+
+def _joined(
+    parts: Sequence[bytes], produced: Sequence[int], *, waits: bool
+) -> list[tuple[int, bytes, int]]:
+    """Events in one write, or with ``waits`` in one for each time that tokens come to be: the
+    number of its first event, its bytes, and the tokens there are."""
+    numbered = enumerate(zip(parts, produced, strict=True))
+    joined = []
+    for tokens, group in groupby(numbered, lambda one: one[1][1] if waits else produced[-1]):
+        events = list(group)
+        joined.append((events[0][0], b"".join(part for _, (part, _) in events), tokens))
+    return joined
 
 
 def _produce(
