@@ -154,7 +154,7 @@ def _when(
     bound, last = ("", ""), now
     for key in demand.pools:
         state, before = states[key], ahead[key]
-        at = max(now, state.hold)
+        at, charge = max(now, state.hold), state.charge(demand)
         if at > last:
             bound, last = (key, "hold"), at
         for i, limit in enumerate(state.pool.limits):
@@ -171,7 +171,7 @@ def _when(
                     outlook = outlooks[key] = state.outlook()
                 free = outlook.when(meter, limit, demand, need, now)
             else:
-                amount = demand.charge(limit)
+                amount = charge[i]
                 free = meter.when(limit, amount, need, now)
                 # Those ahead that wait for another pool first: would they still find room then?
                 for when, needed in before.later if free <= now else ():
@@ -193,10 +193,9 @@ def _take(
     valid = 1.0
     for key in demand.pools:
         state = states[key]
-        charge = tuple([demand.charge(limit) for limit in state.pool.limits])
+        charge = state.charge(demand)
         for i, limit in enumerate(state.pool.limits):
-            if charge[i]:
-                state.meters[i].book(limit, charge[i], now)
+            state.meters[i].book(limit, charge[i], now)
         charges[key] = charge
         valid = min(valid, state.pool.slack / 2)
         entry = state.workers[hand.worker]
@@ -204,7 +203,7 @@ def _take(
         entry[2] += ceil(demand.expected)
         entry[3] += ceil(demand.variance)
         entry[4] += ceil(demand.rate)
-        state.give(demand.tenant, place.share or state.share(state.need(demand)))
+        state.give(demand.tenant, place.share or state.share(charge))
     return Admitted(now, valid, charges)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil
 
 from perdure.core.admission.limits import Limit, What
 
@@ -52,10 +51,6 @@ class Demand:
         if limit.counts == "max":
             return max(self.input, self.ceiling)
         return self.input + self.ceiling
-
-    def need(self, limit: Limit) -> int:
-        """``charge``, and what it is expected to produce where that is counted as it is made."""
-        return self.charge(limit) + (ceil(self.expected) if limit.produced else 0)
 
 
 @dataclass(frozen=True, slots=True)

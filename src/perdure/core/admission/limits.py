@@ -102,11 +102,13 @@ class Pool:
 
     slack: float = field(init=False, repr=False, compare=False)
     produced: bool = field(init=False, repr=False, compare=False)
+    amounts: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         names = [limit.name for limit in self.limits]
         if len(set(names)) < len(names):
             raise ConfigError(f"The pool {self.key!r} has two limits of one kind: {names}.")
         timed = [limit.slack for limit in self.limits if limit.what is not What.CONCURRENT]
+        object.__setattr__(self, "amounts", tuple(limit.amount for limit in self.limits))
         object.__setattr__(self, "slack", min(timed, default=SLACK_S))
         object.__setattr__(self, "produced", any(limit.produced for limit in self.limits))

@@ -9,8 +9,9 @@ workers and limits only: below 4 KB with 8 workers and 4 limits.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil, sqrt
-from operator import itemgetter
+from operator import itemgetter, truediv
 from typing import Any
 
 from perdure.core.admission.demand import Demand, mark
@@ -61,8 +62,9 @@ def entry_at(seen: float) -> Entry:
 class State:
     """A pool's document, decoded. ``t``: the latest time it was told (unix seconds); ``hold``: no
     admission before (Retry-After). ``given``: by tenant, what it was given lately as a share of the
-    tightest limit, and when that was so. ``passed``: calls admitted before an older one since the
-    oldest had its turn. ``slow``: mean seconds a call takes. ``holds``: of whole runs, by worker."""
+    tightest limit, and when that was so. ``passed``: calls admitted before an older one since
+    the oldest had its turn. ``slow``: mean seconds a call takes. ``holds``: of whole runs, by
+    worker."""
 
     __slots__ = (
         "foreign", "given", "hold", "holds", "meters", "passed", "pool", "slow", "t", "workers",
@@ -79,9 +81,9 @@ class State:
         ] = {}  # meters of limits that another worker's settings have
 
     def tend(self, now: float) -> float:
-        """Bring everything to ``now`` and return it, or the document's own time where that is later:
-        workers estimate the keeper's clock from below. Those that are silent are forgotten: what
-        they had in flight counts as made."""
+        """Bring everything to ``now`` and return it, or the document's own time where that is
+        later: workers estimate the keeper's clock from below. Those that are silent are forgotten:
+        what they had in flight counts as made."""
         if now < self.t - BACK_S:
             self._rebase(now)
         now = self.t = max(round(now, 3), self.t)
@@ -150,15 +152,22 @@ class State:
         else:
             was[:] = round(faded(was[0], now - was[1]) + share, 4), round(now)
 
-    def share(self, need: tuple[int, ...]) -> float:
+    def share(self, need: Sequence[int]) -> float:
         """The part of its tightest limit that a need takes."""
-        return max(
-            [n / limit.amount for n, limit in zip(need, self.pool.limits, strict=True)] or [0.0]
-        )
+        return max(map(truediv, need, self.pool.amounts), default=0.0)
+
+    def charge(self, demand: Demand) -> tuple[int, ...]:
+        """What is booked for a call, in the order of the limits."""
+        return tuple([demand.charge(limit) for limit in self.pool.limits])
 
     def need(self, demand: Demand) -> tuple[int, ...]:
-        """In the order of the limits."""
-        return tuple([demand.need(limit) for limit in self.pool.limits])
+        """The charge, and what the call is expected to make where that is counted as it is made."""
+        need = self.charge(demand)
+        if not self.pool.produced:
+            return need
+        expected = ceil(demand.expected)
+        limits = self.pool.limits
+        return tuple([n + expected * limit.produced for n, limit in zip(need, limits, strict=True)])
 
     def encode(self) -> dict[str, Any]:
         """As JSON values."""
@@ -247,9 +256,10 @@ def _decode(value: dict[str, Any], pool: Pool) -> State:
     state.given = value["f"]
     for given, at in state.given.values():
         given + at
-    holds = value.get("h")
-    if holds:
-        state.holds = {name: [n + 0.0 for n in row] for name, row in holds.items()}
+    for name, row in value.get("h", {}).items():
+        if len(row) == 1 + len(meters):
+            sum(row)
+            state.holds[name] = row
     for name, row in rows.items():
         per = float(name.split("/")[1].rstrip("p"))
         if (
