@@ -15,7 +15,7 @@ from perdure.core.admission.demand import Admitted, Demand
 from perdure.core.admission.limits import Limit
 from perdure.core.admission.meter import Meter
 
-Z = 4.0  # standard deviations held above what is expected; why not 2: docs/decisions/0019
+Z = 4.0  # standard deviations held above what is expected; why not 2: docs/decisions/0019-exact-windows.md
 REFRESH_S = 0.25  # how old a worker's totals may get before its calls are looked at again
 
 

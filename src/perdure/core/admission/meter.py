@@ -3,7 +3,7 @@
 Invariant: what was booked at any time t is counted until t + per + slack at least, so that no
 ``per`` seconds at the provider hold more than the limit when every call arrives within the slack
 after it was booked. The pacing bucket is a GCRA (ITU-T I.371) with the provider's own rate. Why
-this is enough: docs/decisions/0019.
+this is enough: docs/decisions/0019-exact-windows.md.
 """
 
 from __future__ import annotations
