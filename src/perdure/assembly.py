@@ -13,7 +13,7 @@ from perdure.runtime.agent import Agent
 from perdure.runtime.runtime import Runtime
 from perdure.runtime.strays import Strays
 from perdure.runtime.worker import Worker, WorkerSettings
-from perdure.store import Store, make_store
+from perdure.store import Store, make_redis, make_store
 from perdure.store.blobs import Blobs, make_blobs
 from perdure.store.retention import make_keeping
 
@@ -131,13 +131,11 @@ async def _gate(config: Config, runtime: Runtime, retries: RetrySettings) -> Asy
     async with AsyncExitStack() as stack:
         meters: RedisShared | None = None
         if config.gateway.shared:
-            from perdure.store.redis import RedisShared
-
-            meters = RedisShared(config.gateway.shared)
+            meters = make_redis(config.gateway.shared)
             await meters.open()
             stack.push_async_callback(meters.close)
         spend = runtime.recorder.charge
         gate = Gate(config, runtime.store, runtime.worker_id, retries, spend, meters=meters)
         await gate.open()
-        stack.push_async_callback(gate.close)
+        runtime.ending.append(gate.close)
         yield gate

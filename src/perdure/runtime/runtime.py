@@ -4,6 +4,7 @@ on whether effects may start."""
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
@@ -16,7 +17,9 @@ from perdure.store.blobs import Blobs
 if TYPE_CHECKING:
     from perdure.runtime.agent import Agent
 
+log = logging.getLogger("perdure")
 _T = TypeVar("_T")
+LAST_WORDS_S = 5.0
 
 
 class Runtime:
@@ -32,6 +35,8 @@ class Runtime:
         self.recorder = Recorder(store, self._trouble)
         self.may_start = asyncio.Event()  # cleared while the worker's lock or lease is in doubt
         self.may_start.set()
+        # What has words for the store before its worker leaves it; each is asked once.
+        self.ending: list[Callable[[], Awaitable[None]]] = []
 
     def _trouble(self, away: bool) -> None:
         self.store_ok = not away
@@ -39,6 +44,17 @@ class Runtime:
     def count(self, metric: str, **labels: str) -> None:
         """Add one to a counter of this process."""
         self.counters[metric, tuple(sorted(labels.items()))] += 1
+
+    async def end(self) -> None:
+        """The attempts are over: what is still to be written is, for a while."""
+        ending, self.ending = self.ending, []
+        try:
+            async with asyncio.timeout(LAST_WORDS_S):
+                for end in ending:
+                    await end()
+                await self.recorder.drained()
+        except TimeoutError:
+            log.warning("The store is away: what the gateway still had to say is lost.")
 
     async def persist(self, ask: Callable[[], Awaitable[_T]]) -> _T:
         """Ask the store until it answers: an outage delays, it fails nothing."""

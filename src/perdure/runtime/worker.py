@@ -169,6 +169,7 @@ class Worker:
             task.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
         await self._leave_behind()
+        await self.runtime.end()
         for undo in self._undo:
             undo()
         self._undo.clear()
