@@ -34,7 +34,7 @@ OLDEST = tests/integration/langgraph tests/integration/pydantic_ai tests/integra
   tests/integration/agent_framework tests/integration/google_adk tests/integration/patches
 
 test-oldest: .venv-oldest/.made  ## the frameworks' tests with their oldest supported versions
-	.venv-oldest/bin/python -m pytest -q -n auto -p no:cacheprovider $(OLDEST) $(ARGS)
+	.venv-oldest/bin/python -m pytest -q -n auto -o cache_dir=.venv-oldest/.pytest $(OLDEST) $(ARGS)
 
 check: $(VENV)/.dev  ## ruff, mypy, import rules
 	$(VENV)/bin/ruff format --check .

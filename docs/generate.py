@@ -61,9 +61,10 @@ def compatibility() -> str:
     out = [
         NOTE,
         "# Compatibility\n",
-        "Agents of these frameworks are given as they are. The tests run with the oldest and the "
-        "newest version of each (`make test-oldest`, `make test`), the kill tests with the newest, "
-        "and journals made with the oldest are replayed with the newest.\n",
+        "Agents of these frameworks are given as they are. CI runs the frameworks' tests with the "
+        "oldest and with the newest version of each (`make test-oldest`, `make test`), the kill "
+        "tests with the newest, and replays with the newest journals that were made with the "
+        "oldest.\n",
         "| framework | oldest | newest | guide | example |",
         "|---|---|---|---|---|",
     ]

@@ -2,9 +2,9 @@
 
     python -m tests.compat.record AGENT [AGENT ...]
 
-Run in an environment of the oldest supported versions (``make oldest``); AGENT is one of the kill
-tests' agents. A worker executes one run of it over SQLite and the provider simulator, and what
-``perdure runs export`` gives is written to tests/compat/journals/AGENT.json.
+Run in an environment of the oldest supported versions (``make test-oldest`` makes .venv-oldest);
+AGENT is one of the kill tests' agents. A worker executes one run of it over SQLite and the provider
+simulator, and what ``perdure runs export`` gives is written to tests/compat/journals/AGENT.json.
 """
 
 from __future__ import annotations

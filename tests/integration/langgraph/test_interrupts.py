@@ -317,9 +317,9 @@ async def test_a_synchronous_graph_asks_from_its_thread(ground: Ground, tmp_path
         assert (await ground.result(run))["found"] == ["yes"]
 
 
-@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("inside", ["", "a node", "a function"])
 async def test_a_synchronous_task_asks_the_same_until_the_answer_will_do(
-    ground: Ground, tmp_path: Path, nested: bool
+    ground: Ground, tmp_path: Path, inside: str
 ) -> None:
     """Older versions of LangGraph give all questions of a task one id (see rounds.py)."""
     from langgraph.checkpoint.sqlite import SqliteSaver
@@ -330,13 +330,20 @@ async def test_a_synchronous_task_asks_the_same_until_the_answer_will_do(
             answers.append(interrupt("age?"))
         return {"found": answers}
 
+    inner = [one_node(human)]  # in a list LangGraph does not see that a function calls it
+
+    def calling(state: State) -> Any:
+        assert interrupt("go?") == "go"
+        return inner[0].invoke({"found": []})
+
+    node = {"": human, "a node": inner[0], "a function": calling}[inside]
     with SqliteSaver.from_conn_string(str(tmp_path / "c.db")) as saver:
         app = App()
-        graph = one_node(one_node(human) if nested else human, checkpointer=saver)
-        app.add(graph, name="threads", park_after=0)
+        app.add(one_node(node, checkpointer=saver), name="threads", park_after=0)
         await ground.begin(app)
         run = await ground.start("threads", {"found": []})
-        for n, given in enumerate(("old", "none of yours", 42), start=1):
+        before = ["go"] if node is calling else []
+        for n, given in enumerate((*before, "old", "none of yours", 42), start=1):
             await ground.asked(run, n)
             await ground.until(run, "waiting")
             asked = (await questions(ground, run))[n - 1]
@@ -344,7 +351,7 @@ async def test_a_synchronous_task_asks_the_same_until_the_answer_will_do(
             await answer(ground, run, given, f"resume:{asked['id']}")
             await ground.begin(app)
         assert (await ground.result(run))["found"] == ["old", "none of yours", 42]
-    assert len({asked["id"] for asked in await questions(ground, run)}) == 3
+    assert len({asked["id"] for asked in await questions(ground, run)}) == len(before) + 3
     assert await ground.warnings(run) == []
 
 

@@ -30,7 +30,7 @@ from perdure.frameworks.langgraph.interrupts import (
     pending,
 )
 from perdure.frameworks.langgraph.places import Places, places
-from perdure.frameworks.langgraph.rounds import answered, askers
+from perdure.frameworks.langgraph.rounds import ONE_ID, Search, answered, askers
 from perdure.frameworks.langgraph.saver import PrivateSaver, fenced
 from perdure.frameworks.langgraph.shapes import plain, read_input
 from perdure.frameworks.langgraph.stream import Stream
@@ -226,20 +226,32 @@ class GraphRun:
         if not (self._lasting and waiting.questions and isinstance(saver, BaseCheckpointSaver)):
             return {}
         snapshot = await self._graph.aget_state(self._config, subgraphs=True)
-        return {
+        rounds = {
             asker.question: answered(asker, await saver.aget_tuple(asker.checkpoint))
             for asker in askers(snapshot)
         }
+        if ONE_ID and (rest := waiting.questions.keys() - rounds.keys()):
+            search = Search(rest)
+            async for saved in saver.alist(self._config):
+                search.take(saved)
+            rounds |= search.rounds()
+        return rounds
 
     def _rounds_sync(self, waiting: Pending) -> dict[str, int]:
         saver = self._graph.checkpointer
         if not (self._lasting and waiting.questions and isinstance(saver, BaseCheckpointSaver)):
             return {}
         snapshot = self._graph.get_state(self._config, subgraphs=True)
-        return {
+        rounds = {
             asker.question: answered(asker, saver.get_tuple(asker.checkpoint))
             for asker in askers(snapshot)
         }
+        if ONE_ID and (rest := waiting.questions.keys() - rounds.keys()):
+            search = Search(rest)
+            for saved in saver.list(self._config):
+                search.take(saved)
+            rounds |= search.rounds()
+        return rounds
 
     async def _start_over(self, waiting: Pending) -> None:
         """The interrupted tasks run again from their first line: what they did before is answered
