@@ -14,13 +14,15 @@ from contextvars import ContextVar
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
+from perdure.core.budget import Budget
 from perdure.core.charge import Charge
 
 
 class About(NamedTuple):
     """Whose effect it is: what limits, budgets, routes and the ledger go by. ``step`` is the name
     of the step or tool around it; ``feature`` and ``difficulty`` are what the agent's code or the
-    run's labels say; ``deadline`` is the run's, by the store's clock."""
+    run's labels say; ``deadline`` is the run's, by the store's clock; ``budget`` is one of the
+    caller's own, beside those of the settings."""
 
     run_id: str | None = None
     agent: str = ""
@@ -31,6 +33,7 @@ class About(NamedTuple):
     difficulty: str = ""
     priority: int = 0
     deadline: datetime | None = None
+    budget: Budget | None = None
 
 
 class Ticket(Protocol):

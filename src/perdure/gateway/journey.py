@@ -67,7 +67,7 @@ class Journey:
         self._hold: Hold | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._said = 0  # characters that a stream brought
-        self._credential = named(call.headers)
+        self._credential = call.credential or named(call.headers)
         self._void = False
 
     # -- where it goes ----------------------------------------------------------------------------
@@ -135,7 +135,12 @@ class Journey:
     async def _enter(self) -> Go | Rest | Answer:
         gate, now = self._gate, self._gate.now()
         funded = await gate.purse.fund(
-            self._spender(), self.provider, self.model, self.request, now.timestamp()
+            self._spender(),
+            self.provider,
+            self.model,
+            self.request,
+            now.timestamp(),
+            self.about.budget,
         )
         if isinstance(funded, Broke):
             await self._unsaid()
@@ -293,7 +298,7 @@ class Journey:
             self.model,
             source,
             run_id=about.run_id,
-            key=self._ticket.key,
+            key=self._ticket.key or None,
             step=about.step,
             feature=about.feature,
             tenant=about.tenant,

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from perdure.config import dollars
-from perdure.core.budget import Account, Answer, Hold, Spender, Verdict
+from perdure.core.budget import Account, Answer, Budget, Hold, Spender, Verdict
 from perdure.core.period import ends
 from perdure.gateway.pricing import Pricing
 from perdure.gateway.request import Request
@@ -52,10 +52,16 @@ class Purse:
     patience: float
 
     async def fund(
-        self, spender: Spender, provider: str, model: str, request: Request, now: float
+        self,
+        spender: Spender,
+        provider: str,
+        model: str,
+        request: Request,
+        now: float,
+        own: Budget | None = None,
     ) -> Funded | Busy | Broke:
-        """Reserve what a call can cost at most."""
-        charged = await self.wallet.accounts(spender)
+        """Reserve what a call can cost at most. ``own``: a budget of the caller's."""
+        charged = await self.wallet.accounts(spender, own)
         if not any(account.budget.hard for account in charged) or request.shape is None:
             return Funded(Hold(charged, 0) if charged else None)
         prompt = len(request.body)

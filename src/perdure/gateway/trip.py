@@ -19,7 +19,7 @@ from perdure.gateway.outgoing import Outgoing
 
 class Call(NamedTuple):
     """A model call, as it leaves the SDK. ``url``: scheme, host, port and path. ``headers`` are
-    case-insensitive."""
+    case-insensitive. ``credential`` is the label of what they carry, where it has one."""
 
     provider: str
     wire: Format
@@ -28,6 +28,7 @@ class Call(NamedTuple):
     path: str
     headers: Mapping[str, str]
     body: bytes
+    credential: str = ""
 
 
 class Go(NamedTuple):

@@ -52,16 +52,17 @@ class Wallet:
         self._refreshing: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def accounts(self, spender: Spender) -> tuple[Account, ...]:
-        """Those that ``spender`` is charged to now."""
-        if not self.budgets:
+    async def accounts(self, spender: Spender, own: Budget | None = None) -> tuple[Account, ...]:
+        """Those that ``spender`` is charged to now. ``own``: a budget of the caller's."""
+        if not self.budgets and own is None:
             return ()
         now = self._desk.now()
         if now is None:  # the keeper's clock says which day it is
             await self._desk.ask(("budget/",), lambda books: None)
             now = self._desk.now()
             assert now is not None
-        return accounts(self.budgets, spender, now)
+        budgets = self.budgets if own is None else (*self.budgets, own)
+        return accounts(budgets, spender, now)
 
     async def reserve(self, charged: Sequence[Account], amount: int, patience: float) -> Verdict:
         """Room for ``amount`` in all of ``charged``; waits for calls under way, ``patience``

@@ -31,11 +31,13 @@ TOUCH = 60.0  # seconds between two notes of a key's last use
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whoever sent a request. ``key`` is the API key's id, None where none is needed."""
+    """Whoever sent a request. ``key`` is the API key's id, None where none is needed; ``scopes``
+    are that key's."""
 
     key: str | None = None
     name: str = ""
     tenant: str = ""
+    scopes: tuple[str, ...] = ()
 
 
 ANYONE = Caller()
@@ -107,7 +109,7 @@ class Access:
                 scopes=list(key.scopes),
             )
         self._touch(key.id)
-        return Caller(key.id, key.name)
+        return Caller(key.id, key.name, scopes=key.scopes)
 
     async def close(self) -> None:
         """Finish notes of last use that are under way."""
