@@ -133,6 +133,16 @@ class Boundary(Protocol):
         and return. ``body`` uses ``wait_blocking`` and raises nothing."""
 
 
+class Answers(Protocol):
+    """Keeps answers of models for those who ask the same."""
+
+    async def remember(self, key: bytes, value: bytes, ttl: timedelta) -> None:
+        """Keep ``value`` for so long, in place of what was there. Raises StoreUnavailable."""
+
+    async def recall(self, key: bytes) -> bytes | None:
+        """What is kept there and not too old. Raises StoreUnavailable."""
+
+
 class Calls(Protocol):
     """Counts model calls that belong to no run (rule T3)."""
 

@@ -12,6 +12,7 @@ import random as chances
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from perdure.config import Config
 from perdure.core.admission.demand import Demand
@@ -19,20 +20,23 @@ from perdure.core.admission.limits import Pool
 from perdure.core.budget import Crossing
 from perdure.core.charge import Charge
 from perdure.core.halt import halted, keys
-from perdure.core.ports import About, Ticket
+from perdure.core.ports import About, Answers, Ticket
 from perdure.core.shared import Shared
 from perdure.errors import StoreUnavailable
+from perdure.gateway import markers
 from perdure.gateway.admission import Admission
 from perdure.gateway.answer import Answer
 from perdure.gateway.board import Board
+from perdure.gateway.cache import Cache, Place
 from perdure.gateway.credentials import Credentials
 from perdure.gateway.estimates import Estimates
 from perdure.gateway.formats import Question
 from perdure.gateway.journey import Journey
 from perdure.gateway.meters import limits_for
 from perdure.gateway.pricing import Pricing
-from perdure.gateway.purse import Purse
+from perdure.gateway.purse import Purse, said
 from perdure.gateway.replays import Replays
+from perdure.gateway.request import Request
 from perdure.gateway.retries import RetrySettings
 from perdure.gateway.targets import Choose, Targets
 from perdure.gateway.trip import Call, Ended
@@ -58,7 +62,8 @@ class Gate:
         spend: Callable[[Charge], None],
         *,
         meters: Shared | None = None,
-        crossed: Callable[[Crossing], None] | None = None,
+        answers: Answers | None = None,
+        crossed: Callable[[Crossing, About], None] | None = None,
         choose: Choose | None = None,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = chances.random,
@@ -75,12 +80,15 @@ class Gate:
             config.routes, self._board, Credentials(config.keys, clock), random, choose
         )
         self.purse = Purse(
-            Wallet(store, config.budgets, worker, crossed or _told),
+            Wallet(store, config.budgets, worker),
             self.pricing,
             config.gateway.max_output,
             self.patience,
         )
         self.admission = Admission(meters or store, worker)
+        self.crossed = crossed or _told
+        self.cache = Cache(config.agents, answers) if answers is not None else None
+        self._marking = {name for name, agent in config.agents.items() if agent.prompt_cache}
         self._limits = config.limits
         self._known_pools: dict[tuple[str, str, str], tuple[Pool, ...]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -90,15 +98,19 @@ class Gate:
 
     def begin(self, call: Call, asked: Question, ticket: Ticket, about: About) -> Journey:
         """See ``Trips``."""
-        return Journey(self, call, asked.name.partition("/")[2], ticket, about)
+        return Journey(self, call, asked, ticket, about)
 
     def replayed(self, call: Call, asked: Question, answer: Answer, about: About) -> None:
         """See ``Trips``."""
         if self._loop is not None:
             model = asked.name.partition("/")[2]
-            self._loop.call_soon_threadsafe(self._replayed, call, model, answer, about)
+            self._loop.call_soon_threadsafe(self._replayed, call, asked, model, answer, about)
 
-    def _replayed(self, call: Call, model: str, answer: Answer, about: About) -> None:
+    def _replayed(
+        self, call: Call, asked: Question, model: str, answer: Answer, about: About
+    ) -> None:
+        if self.cache is not None:
+            self.cache.replayed(asked, about)
         self._replays.add(call, model, answer, about, self._board.now())
 
     async def open(self) -> None:
@@ -111,6 +123,8 @@ class Gate:
         self._replays.flush()
         await self.admission.close()
         await self.purse.wallet.close()
+        if self.cache is not None:
+            await self.cache.close()
 
     def now(self) -> datetime:
         """The store's clock, never ahead of it."""
@@ -131,6 +145,19 @@ class Gate:
         what, halt = found
         by = f" by {halt.by}" if halt.by else ""
         return f"{what} was halted{by}" + (f": {halt.reason}" if halt.reason else "")
+
+    def place(self, asked: Question, request: Request, about: About) -> Place | None:
+        """Where the answer of an earlier call may be."""
+        return None if self.cache is None else self.cache.place(asked, request, about)
+
+    def marked(self, journey: Journey) -> dict[str, Any] | None:
+        """The request with markers of prompt caching; None: as it is."""
+        request = journey.request
+        if journey.about.agent not in self._marking or request.format != markers.FORMAT:
+            return None
+        if not markers.worthwhile(journey.model, request.size):
+            return None
+        return markers.marked(request.fields)
 
     def prompt_tokens(self, journey: Journey) -> int:
         """An estimate."""
@@ -174,11 +201,5 @@ class Gate:
             )  # fmt: skip
 
 
-def _told(crossing: Crossing) -> None:
-    log.warning(
-        "Budget %r of %s: %s of %s nano-dollars are spent.",
-        crossing.account.budget.name,
-        crossing.account.subject or "all",
-        crossing.spent,
-        crossing.account.budget.usd,
-    )
+def _told(crossing: Crossing, about: About) -> None:
+    log.warning("%s", said(crossing))

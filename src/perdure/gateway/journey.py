@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from perdure import codec
 from perdure.core.admission.demand import Later
 from perdure.core.admission.demand import Usage as Used
-from perdure.core.budget import Hold, Spender
+from perdure.core.budget import Crossing, Hold, Spender
 from perdure.core.charge import Charge, Priced, Source
 from perdure.core.ports import About, Ticket
 from perdure.core.retry import Severity
@@ -23,14 +24,16 @@ from perdure.core.routing import Asked, Route
 from perdure.errors import ConfigError
 from perdure.gateway.answer import Answer
 from perdure.gateway.credentials import named
+from perdure.gateway.formats import Question
 from perdure.gateway.outgoing import Outgoing
-from perdure.gateway.purse import Broke, Busy
+from perdure.gateway.purse import Broke, Busy, said
 from perdure.gateway.refusal import refuse
 from perdure.gateway.request import Request
 from perdure.gateway.targets import Chosen, url
 from perdure.gateway.tries import ENOUGH, Tries
 from perdure.gateway.trip import Call, Ended, Go, Next, Rest
 from perdure.gateway.usage import Usage, reading
+from perdure.gateway.watch import Watch
 
 if TYPE_CHECKING:
     from perdure.gateway.admission import Pass
@@ -47,12 +50,15 @@ class Journey:
 
     local = False
 
-    def __init__(self, gate: Gate, call: Call, model: str, ticket: Ticket, about: About) -> None:
+    def __init__(
+        self, gate: Gate, call: Call, asked: Question, ticket: Ticket, about: About
+    ) -> None:
         self._gate = gate
         self._call = call
         self._ticket = ticket
         self.about = about
-        self.request = Request(call.wire.name, call.body, model)
+        self.request = Request(call.wire.name, call.body, asked.name.partition("/")[2])
+        self._place = gate.place(asked, self.request, about)
         self._tries: Tries | None = None
         noted = orjson.loads(ticket.noted) if ticket.noted else {}
         self._since: float = noted.get("since", 0.0)
@@ -105,10 +111,32 @@ class Journey:
         try:
             if (stop := await self._gate.halted(self.about)) is not None:
                 return self._refused(403, stop)
+            if self._place is not None and (known := await self._place.find()) is not None:
+                return self._recalled(known)
             await self._choose()
             return await self._enter()
         except ConfigError as error:
             return self._refused(500, f"{error.message} {error.hint or ''}".strip())
+
+    def _recalled(self, answer: Answer) -> Answer:
+        """An answer from the cache: in the ledger for what it spared, in the events for what it
+        says."""
+        used, terms = reading(answer)
+        saved = 0
+        if used is not None:
+            now = self._gate.now().timestamp()
+            saved = self._gate.pricing.price(self.provider, self.model, used, now, terms).cost
+        self._ticket.charge(
+            self._charge(
+                source=Source.CACHED, used=used, saved=saved, priced=Priced.FREE,
+                why="answered before",
+            )
+        )  # fmt: skip
+        if answer.streamed:
+            kind = dict(answer.headers).get("content-type", "").partition(";")[0].strip().lower()
+            if words := Watch(self._call.wire.judge, kind).feed(answer.body):
+                self._ticket.delta(codec.encode({"text": words}))
+        return answer
 
     def _deadline(self) -> float | None:
         if self.about.deadline is None:
@@ -183,9 +211,11 @@ class Journey:
             self._gate.targets.headers(self._call, target) if target else ({}, frozenset[str]())
         )
         field = "max_tokens" if self.provider not in ("openai", "azure") else ""
-        body = None
-        if model or self._bound is not None or request.asks_for_usage:
-            body = request.changed(model=model, bound=self._bound, field=field, usage=True)
+        body, marked = None, self._gate.marked(self)
+        if model or self._bound is not None or request.asks_for_usage or marked:
+            body = request.changed(
+                model=model, bound=self._bound, field=field, usage=True, fields=marked
+            )
         where = url(target, request) if target else ""
         silence = self._silence()
         if not (where or headers or dropped or body or silence):
@@ -222,9 +252,12 @@ class Journey:
         self._gate.learned(self, ended, used)
         if (hold := self._hold) is not None:
             self._hold = None
-            await self._gate.purse.wallet.settle(hold, self._paid(ended, hold, cost, sent))
+            paid = self._paid(ended, hold, cost, sent)
+            self._crossed(await self._gate.purse.wallet.settle(hold, paid))
         await self._tell_target(ended)
         if ended.severity is None:
+            if self._place is not None and used is not None and self._lasting(used):
+                self._place.keep(ended.answer)
             return ENOUGH
         self._void = ended.void
         if ended.void:
@@ -232,6 +265,23 @@ class Journey:
                 self._broken = [*self._broken, self._chosen.target.name]
             return ENOUGH
         return self._following(ended)
+
+    def _lasting(self, used: Usage) -> bool:
+        """Whether others who ask the same should have this answer: it was not cut by a bound of
+        ours, and is no fallback model's."""
+        if self._bound is not None and used.output >= self._bound // self.request.choices:
+            return False
+        route = self._route
+        return route is None or self.model in (
+            self.request.model,
+            route.targets[0].model or self.request.model,
+        )
+
+    def _crossed(self, crossings: list[Crossing], *, told: bool = True) -> None:
+        for crossing in crossings:
+            if told:
+                self._ticket.warning("budget_soft", f"{said(crossing)}.")
+            self._gate.crossed(crossing, self.about)
 
     def _following(self, ended: Ended) -> Next:
         assert self._tries is not None
@@ -353,7 +403,9 @@ class Journey:
             return
         self._leave_pass(None)
         if hold is not None:
-            self._gate.purse.wallet.settle_soon(hold, hold.amount)
+            self._gate.purse.wallet.settle_soon(
+                hold, hold.amount, lambda crossings: self._crossed(crossings, told=False)
+            )
         self._gate.spend(
             self._charge(
                 source=Source.VOID, used=None, why="the agent turned away, or its attempt ended",

@@ -6,13 +6,12 @@ enough for; the prompt counts with a token for each byte, which no tokenizer exc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from perdure.config import dollars
-from perdure.core.budget import Account, Answer, Budget, Hold, Spender, Verdict
+from perdure.core.budget import Account, Answer, Budget, Crossing, Hold, Spender, Verdict
 from perdure.core.period import ends
 from perdure.gateway.pricing import Pricing
 from perdure.gateway.request import Request
@@ -116,6 +115,10 @@ def _spent(verdict: Verdict, most: int, now: float) -> str:
     )
 
 
-def labels(account: Account) -> Mapping[str, str]:
-    """An account, for metrics and events."""
-    return {"budget": account.budget.name, "per": account.budget.per, "subject": account.subject}
+def said(crossing: Crossing) -> str:
+    """A crossing in words."""
+    account, soft, spent = crossing
+    return (
+        f"{_named(account)} has crossed {dollars(soft)}: {dollars(spent)} of "
+        f"{dollars(account.budget.usd)} are spent"
+    )

@@ -48,6 +48,7 @@ class Request:
     """One call's body. ``shape`` is None where the format is not known here."""
 
     def __init__(self, format: str, body: bytes, model: str) -> None:
+        self.format = format
         self.shape = SHAPES.get(format)
         self.body = body
         self.model = model
@@ -90,12 +91,18 @@ class Request:
         return self.fields.get("stream") is True
 
     def changed(
-        self, *, model: str = "", bound: int | None = None, field: str = "", usage: bool = False
+        self,
+        *,
+        model: str = "",
+        bound: int | None = None,
+        field: str = "",
+        usage: bool = False,
+        fields: Mapping[str, Any] | None = None,
     ) -> bytes:
         """The body with another ``model``, or with an output of at most ``bound`` tokens over all
         choices, said in ``field`` where the request has none of its own. ``usage``: a stream says
-        at its end what it took."""
-        fields = dict(self.fields)
+        at its end what it took. ``fields`` take the place of its own."""
+        fields = dict(self.fields if fields is None else fields)
         if model:
             fields["model"] = model
         if bound is not None and self.shape is not None:

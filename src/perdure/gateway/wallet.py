@@ -31,17 +31,10 @@ REFRESH_S = TTL / 3
 
 
 class Wallet:
-    """Of one worker. ``crossed`` is told of each soft amount that is crossed, once."""
+    """Of one worker."""
 
-    def __init__(
-        self,
-        shared: Shared,
-        budgets: Sequence[Budget],
-        worker: str,
-        crossed: Callable[[Crossing], None],
-    ) -> None:
+    def __init__(self, shared: Shared, budgets: Sequence[Budget], worker: str) -> None:
         self.budgets = tuple(budgets)
-        self._crossed = crossed
         self._desk: Desk[Books] = Desk(
             shared,
             lambda opening: _open(opening, worker),
@@ -89,8 +82,9 @@ class Wallet:
             except TimeoutError:
                 pass
 
-    async def settle(self, hold: Hold, cost: int) -> None:
-        """A call is over and did cost ``cost`` nano-dollars."""
+    async def settle(self, hold: Hold, cost: int) -> list[Crossing]:
+        """A call is over and did cost ``cost`` nano-dollars. Returns the soft amounts that it
+        crossed: each is told once, over all workers."""
         self._held.pop(id(hold), None)
 
         def act(books: Books) -> list[Crossing]:
@@ -98,13 +92,19 @@ class Wallet:
             books.settle(hold, cost)
             return books.crossed[before:]
 
-        for crossing in await self._desk.ask(hold.keys, act):
-            self._crossed(crossing)
+        crossed = await self._desk.ask(hold.keys, act)
         self._moved.set()
+        return crossed
 
-    def settle_soon(self, hold: Hold, cost: int) -> None:
-        """The same; nobody waits."""
-        task = asyncio.get_running_loop().create_task(self.settle(hold, cost))
+    def settle_soon(
+        self, hold: Hold, cost: int, then: Callable[[list[Crossing]], None] = lambda _: None
+    ) -> None:
+        """The same; nobody waits, ``then`` is told."""
+
+        async def settle() -> None:
+            then(await self.settle(hold, cost))
+
+        task = asyncio.get_running_loop().create_task(settle())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
