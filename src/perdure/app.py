@@ -9,7 +9,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from perdure.config import AgentConfig, Config
+from perdure.core.hooks import BudgetCrossed, Hooks, SpendAnomaly
 from perdure.core.matching import Changed
+from perdure.core.routing import Asked
 from perdure.errors import ConfigError, TargetError
 from perdure.runtime.agent import Agent
 from perdure.runtime.handle import AgentHandle
@@ -31,7 +33,18 @@ class App:
     ``api.mount("/agents", app)`` serve its agents, execute their runs and have the HTTP API under
     ``/agents/api``, by the settings of ``perdure.toml`` and the environment."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        route: Callable[[Asked], str | None] | None = None,
+        on_budget: Callable[[BudgetCrossed], Any] | None = None,
+        on_spend: Callable[[SpendAnomaly], Any] | None = None,
+    ) -> None:
+        """``route`` names the route of a model call, or None for the settings' choice; it is called
+        for each call of these agents and must not wait. ``on_budget`` is told when a call crosses a
+        soft amount of a budget, ``on_spend`` when far more than usual is spent with a credential;
+        both may be async, else they run in a thread. What any of them raises is logged."""
+        self.hooks = Hooks(route, on_budget, on_spend)
         self.agents: dict[str, Agent] = {}
         self._served: Mounted | None = None
 
@@ -99,7 +112,10 @@ class App:
         object no adapter knows, ConfigError for a name that is taken."""
         from perdure.frameworks import adapt
 
-        agent = adapt(target, name=name, tools=dict(tools or {}), policy=make_policy(policy))
+        agent = replace(
+            adapt(target, name=name, tools=dict(tools or {}), policy=make_policy(policy)),
+            hooks=self.hooks,
+        )
         if agent.name in self.agents:
             raise ConfigError(
                 f"There are two agents named {agent.name!r}.", hint="Give one of them name=…"
@@ -175,9 +191,10 @@ def _configure(agent: Agent, config: AgentConfig) -> Agent:
     configured = policy_of(agent.policy, config)
     if not config.tools:
         return replace(agent, policy=configured)
-    return adapt(
+    adapted = adapt(
         agent.target, name=agent.name, tools={**agent.tools, **config.tools}, policy=configured
     )
+    return replace(adapted, hooks=agent.hooks)
 
 
 def as_app(found: Any, *, name: str) -> App:

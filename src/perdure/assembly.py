@@ -135,7 +135,17 @@ async def _gate(config: Config, runtime: Runtime, retries: RetrySettings) -> Asy
             await meters.open()
             stack.push_async_callback(meters.close)
         spend = runtime.recorder.charge
-        gate = Gate(config, runtime.store, runtime.worker_id, retries, spend, meters=meters)
+        gate = Gate(
+            config,
+            runtime.store,
+            runtime.worker_id,
+            retries,
+            spend,
+            meters=meters,
+            answers=runtime.store,
+            crossed=runtime.hanging.crossed,
+            choose=runtime.hanging.route,
+        )
         await gate.open()
         runtime.ending.append(gate.close)
         yield gate

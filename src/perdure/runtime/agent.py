@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 from perdure import codec
+from perdure.core.hooks import Hooks
 from perdure.core.ports import current_boundary
 from perdure.errors import InvalidInput, UsageError
 from perdure.runtime.policy import Policy
@@ -52,6 +53,7 @@ class Agent:
     check: Callable[[Any], Any] | None = None  # raises InvalidInput for what it cannot take
     target: Any = None  # what the user handed over
     tools: dict[str, Any] = field(default_factory=dict)  # declared promises (P2)
+    hooks: Hooks = field(default_factory=Hooks)  # of the App that holds it
 
     @property
     def queue(self) -> str:

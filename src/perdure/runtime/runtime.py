@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from perdure.errors import BlobMissing, StoreUnavailable
+from perdure.runtime.hanging import Hanging
 from perdure.runtime.recorder import RETRY_DELAYS, Recorder
 from perdure.store.base import Store
 from perdure.store.blobs import Blobs
@@ -35,6 +36,7 @@ class Runtime:
         self.recorder = Recorder(store, self._trouble)
         self.may_start = asyncio.Event()  # cleared while the worker's lock or lease is in doubt
         self.may_start.set()
+        self.hanging = Hanging(self)
         # What has words for the store before its worker leaves it; each is asked once.
         self.ending: list[Callable[[], Awaitable[None]]] = []
 
@@ -52,6 +54,7 @@ class Runtime:
             async with asyncio.timeout(LAST_WORDS_S):
                 for end in ending:
                     await end()
+                await self.hanging.close()
                 await self.recorder.drained()
         except TimeoutError:
             log.warning("The store is away: what the gateway still had to say is lost.")
