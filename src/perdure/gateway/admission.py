@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -18,12 +18,15 @@ import orjson
 from perdure.core.admission.admit import admit
 from perdure.core.admission.demand import Admitted, Demand, Later, Outcome, Usage
 from perdure.core.admission.flight import Hand
+from perdure.core.admission.learn import heard, refused
 from perdure.core.admission.limits import Pool
 from perdure.core.admission.settle import leave, settle
-from perdure.core.admission.state import decode, fresh
+from perdure.core.admission.state import State, decode, fresh
 from perdure.core.shared import Shared, Swap
 from perdure.gateway.desk import Desk, Opening
+from perdure.gateway.levels import Level
 
+Lesson = Callable[[State, float], None]
 BEAT_S = 1.0
 _HEADS = 64  # waiting calls of a worker that one round looks at
 
@@ -46,6 +49,26 @@ class Pass:
     def saw(self, tokens: int) -> None:
         """A stream has brought so many tokens by now, in all."""
         self._line.hand.saw(self.demand.id, tokens)
+
+    def refused(self, retry_after_s: float) -> None:
+        """The provider said 429 all the same. Tell before ``leave``."""
+        at = self.admitted.at
+
+        def learn(state: State, now: float) -> None:
+            refused(state, now, admitted=at, retry_after_s=retry_after_s)
+
+        self._line.learn(self.demand.pools, learn)
+
+    def heard(self, told: Sequence[Level]) -> None:
+        """The provider's headers say what is left. Tell before ``leave``."""
+        if not told:
+            return
+
+        def learn(state: State, now: float) -> None:
+            for level in told:
+                heard(state, level.what, level.remaining, now, rounded=level.rounded)
+
+        self._line.learn(self.demand.pools, learn)
 
     def leave(self, usage: Usage | None, *, sent: bool = True, took_s: float | None = None) -> None:
         """It is over. ``usage`` None: nobody knows, and its charge stays."""
@@ -91,6 +114,7 @@ class _Line:
         self._pools: dict[str, Pool] = {}  # of what waits, is in flight or has ended
         self._waiters: list[_Waiter] = []
         self._outcomes: list[Outcome] = []
+        self._lessons: list[tuple[tuple[str, ...], Lesson]] = []
         self._flight: dict[str, Pass] = {}
         self._round: dict[str, Pool] = {}
         self._wake = asyncio.Event()
@@ -122,6 +146,10 @@ class _Line:
         self.hand.end(ended.demand.id, output, sent=sent)
         self._outcomes.append(Outcome(ended.admitted, usage, sent, took_s))
         self._stir()
+
+    def learn(self, pools: tuple[str, ...], lesson: Lesson) -> None:
+        """With the next round."""
+        self._lessons.append((pools, lesson))
 
     async def close(self) -> None:
         """Enter what is over, and say goodbye."""
@@ -182,7 +210,7 @@ class _Line:
     async def _go(self) -> None:
         """One round."""
         waiters = [w for w in self._waiters if not w.future.done()]
-        outcomes = list(self._outcomes)
+        outcomes, lessons = list(self._outcomes), list(self._lessons)
         self._round = dict(self._pools)
         self.hand.waiting = _counted(waiters)
         # Those whose time comes first, but never fewer than a document names.
@@ -194,10 +222,15 @@ class _Line:
         def act(session: _States) -> list[Admitted | Later]:
             if outcomes:
                 settle(session.states, self.hand, outcomes, session.now)
+            for keys, lesson in lessons:
+                for key in keys:
+                    if key in session.states:
+                        lesson(session.states[key], session.now)
             return admit(session.states, self.hand, demands, session.now)
 
         answers = await self.desk.ask(list(self._round), act)
         del self._outcomes[: len(outcomes)]
+        del self._lessons[: len(lessons)]
         now = self.desk.now()
         assert now is not None
         for waiter, answer in zip(asking, answers, strict=True):

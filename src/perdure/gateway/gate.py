@@ -16,6 +16,7 @@ from typing import Any
 
 from perdure.config import Config
 from perdure.core.admission.demand import Demand
+from perdure.core.admission.estimate import Estimate
 from perdure.core.admission.limits import Pool
 from perdure.core.budget import Crossing
 from perdure.core.charge import Charge
@@ -29,7 +30,7 @@ from perdure.gateway.answer import Answer
 from perdure.gateway.board import Board
 from perdure.gateway.cache import Cache, Place
 from perdure.gateway.credentials import Credentials
-from perdure.gateway.estimates import Estimates
+from perdure.gateway.estimates import Learned
 from perdure.gateway.formats import Question
 from perdure.gateway.journey import Journey
 from perdure.gateway.meters import limits_for
@@ -92,7 +93,7 @@ class Gate:
         self._limits = config.limits
         self._known_pools: dict[tuple[str, str, str], tuple[Pool, ...]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._estimates = Estimates(meters or store)
+        self._estimates = Learned(self._board)
         self._replays = Replays(self.pricing, spend)
         self._ids = itertools.count()
 
@@ -122,6 +123,7 @@ class Gate:
         """Give back what is left, enter what is not entered yet."""
         self._replays.flush()
         await self.admission.close()
+        await self._estimates.close()
         await self.purse.wallet.close()
         if self.cache is not None:
             await self.cache.close()
@@ -161,7 +163,7 @@ class Gate:
 
     def prompt_tokens(self, journey: Journey) -> int:
         """An estimate."""
-        return self._estimates.prompt(journey.provider, journey.model, journey.request.size)
+        return self._estimate(journey).input
 
     def pools(self, journey: Journey) -> tuple[Pool, ...]:
         """The limits that a try needs room in."""
@@ -178,8 +180,7 @@ class Gate:
     def demand(self, journey: Journey, pools: Sequence[Pool], since: float) -> Demand:
         """What a try asks for."""
         about = journey.about
-        bound = journey.request.bound
-        guess = self._estimates.output(about.agent, about.step, journey.model, bound)
+        guess = self._estimate(journey)
         return Demand(
             id=format(next(self._ids), "x"),
             pools=tuple(pool.key for pool in pools),
@@ -190,15 +191,25 @@ class Gate:
             ceiling=guess.ceiling,
             expected=guess.expected,
             variance=guess.variance,
+            rate=guess.rate,
+        )
+
+    def _estimate(self, journey: Journey) -> Estimate:
+        about, request = journey.about, journey.request
+        return self._estimates.estimate(
+            journey.provider, journey.model, request.size, journey.bound, about.agent, about.step
         )
 
     def learned(self, journey: Journey, ended: Ended, used: Usage | None) -> None:
         """What a try that is over says about the next ones."""
-        if used is not None and ended.severity is None:
-            self._estimates.saw(
-                journey.provider, journey.model, journey.about.agent, journey.about.step,
-                journey.request.size, used,
-            )  # fmt: skip
+        if used is None or ended.severity is not None:
+            return
+        about = journey.about
+        seconds = None if ended.first is None else ended.took - ended.first
+        self._estimates.saw(
+            journey.provider, journey.model, journey.request.size, used, about.agent, about.step,
+            seconds,
+        )  # fmt: skip
 
 
 def _told(crossing: Crossing, about: About) -> None:

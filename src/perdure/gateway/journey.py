@@ -25,6 +25,7 @@ from perdure.errors import ConfigError
 from perdure.gateway.answer import Answer
 from perdure.gateway.credentials import named
 from perdure.gateway.formats import Question
+from perdure.gateway.levels import levels
 from perdure.gateway.outgoing import Outgoing
 from perdure.gateway.purse import Broke, Busy, said
 from perdure.gateway.refusal import refuse
@@ -89,6 +90,11 @@ class Journey:
         """Of this try."""
         chosen = self._chosen
         return (chosen.target.model if chosen else "") or self.request.model
+
+    @property
+    def bound(self) -> int | None:
+        """The most that this try may say, in tokens."""
+        return self._bound if self._bound is not None else self.request.bound
 
     @property
     def credential(self) -> str:
@@ -248,6 +254,11 @@ class Journey:
         used, terms = reading(ended.answer)
         sent = ended.reached or ended.what not in ("ConnectError", "ConnectTimeout")
         cost = self._enter_charge(ended, used, terms)
+        if self._pass is not None:
+            self._pass.heard(levels(ended.headers))
+            if ended.answer.status == 429 and ended.severity is Severity.RETRYABLE:
+                after = ended.retry_after
+                self._pass.refused(after.total_seconds() if after else 0.0)
         self._leave_pass(used, sent=sent, took_s=ended.took)
         self._gate.learned(self, ended, used)
         if (hold := self._hold) is not None:
