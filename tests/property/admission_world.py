@@ -12,14 +12,14 @@ import math
 import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from perdure.core.admission.admit import admit
 from perdure.core.admission.demand import Admitted, Demand, Later, Outcome, Usage
 from perdure.core.admission.flight import Hand
 from perdure.core.admission.limits import Limit, Pool, What
 from perdure.core.admission.settle import settle
-from perdure.core.admission.state import State, decode, fresh
+from perdure.core.admission.state import decode, fresh
 
 
 class Window:
@@ -140,12 +140,14 @@ class Provider:
 
 @dataclass
 class World:
-    """``fence``: whether a swap against an old version is refused."""
+    """``fence``: whether a swap against an old version is refused. ``lost``: the keeper lost its
+    documents once."""
 
     pool: Pool
     provider: Provider
     rng: random.Random
     fence: bool = True
+    lost: bool = False
     now: float = 1_800_000_000.0
     version: int = 0
     body: bytes = b""
@@ -176,6 +178,10 @@ class World:
         self.largest = max(self.largest, len(body))
         return True
 
+    def lose(self) -> None:
+        """The documents are gone. Versions go on from another number: an old one never returns."""
+        self.version, self.body, self.lost = self.version + 1_000_000, b"", True
+
     def load(self) -> tuple[int, bytes]:
         return self.version, self.body
 
@@ -190,6 +196,7 @@ class Worker:
         self.done: list[tuple[Call, Outcome]] = []
         self.version, self.body = world.load()
         self.dead = self.busy = False
+        self.frozen = 0.0  # until when
         self.again = math.inf
         world.after(1.0, self.beat)
 
@@ -198,8 +205,15 @@ class Worker:
         if len(self.queue) <= 4:
             self.kick()
 
+    def late(self, do: Callable[[], None]) -> bool:
+        """Whether this worker is frozen: then it goes on with ``do`` when it no longer is."""
+        if self.world.now < self.frozen:
+            self.world.after(self.frozen - self.world.now + 0.001, do)
+            return True
+        return False
+
     def beat(self) -> None:
-        if self.dead:
+        if self.dead or self.late(self.beat):
             return
         if self.queue or self.done or self.hand.flights:
             self.kick()
@@ -207,12 +221,16 @@ class Worker:
 
     def kick(self) -> None:
         """Decide on the documents as they were last seen; the swap arrives a little later."""
-        if self.busy or self.dead:
+        if self.busy or self.dead or self.late(self.kick):
             return
         self.busy = True
         world, pool = self.world, self.world.pool
         now = world.now - self.behind
-        state = decode(json.loads(self.body), pool) if self.body else fresh(pool, now)
+        state = (
+            decode(json.loads(self.body), pool)
+            if self.body
+            else fresh(pool, now, strict=world.lost)
+        )
         asking, settling = self.queue[:16], self.done[:]
         self.hand.waiting[pool.key] = len(self.queue)
         settle({pool.key: state}, self.hand, [outcome for _, outcome in settling], now)
@@ -230,6 +248,8 @@ class Worker:
             world.after(world.rng.uniform(0.2, 1.0) * self.far, lambda: answered(done, seen))
 
         def answered(done: bool, seen: tuple[int, bytes]) -> None:
+            if self.late(lambda: answered(done, seen)):
+                return
             self.busy = False
             if self.dead:
                 return
@@ -247,7 +267,7 @@ class Worker:
         ats = []
         for call, answer in zip(asking, answers, strict=True):
             if isinstance(answer, Later):
-                call.demand = replace_since(call.demand, answer.since)
+                call.demand = replace(call.demand, since=answer.since)
                 ats.append(answer.at)
                 continue
             self.queue.remove(call)
@@ -256,7 +276,7 @@ class Worker:
             world.started.append((world.now, call.demand.id, call.demand.since))
             world.after(world.rng.uniform(0.0, 1.1 * answer.valid_s), lambda c=call: self.send(c))  # type: ignore[misc]
         if self.queue:
-            if len(ats) < len(asking) or len(self.queue) > len(asking) and not ats:
+            if len(ats) < len(asking) or (len(self.queue) > len(asking) and not ats):
                 ats.append(world.now)
             self.again = min(ats, default=world.now)
             world.after(max(0.0, self.again - world.now + self.behind), self.due)
@@ -270,7 +290,7 @@ class Worker:
     def send(self, call: Call) -> None:
         world, admitted = self.world, call.admitted
         assert admitted is not None
-        if self.dead:
+        if self.dead or self.late(lambda: self.send(call)):
             return
         if world.now - self.behind > admitted.at + admitted.valid_s:
             self.hand.end(call.demand.id, None, sent=False)
@@ -307,17 +327,9 @@ class Worker:
         self.kick()
 
 
-def replace_since(demand: Demand, since: float) -> Demand:
-    if demand.since:
-        return demand
-    from dataclasses import replace
-
-    return replace(demand, since=since)
-
-
 @dataclass(frozen=True)
 class Mix:
-    """Calls of a kind: prompts up to ``prompt`` tokens, outputs up to ``ceiling`` with a heavy tail."""
+    """Calls of a kind: prompts up to ``prompt`` tokens, outputs up to ``ceiling``, heavy-tailed."""
 
     prompt: int
     ceiling: int
@@ -334,7 +346,7 @@ class Mix:
         spread = mean * math.sqrt(math.exp(self.sigma**2) - 1)
         demand = Demand(
             f"c{number}", (pool,), f"t{rng.randrange(tenants)}", 0, 0.0,
-            int(prompt * rng.uniform(1.0, 1.15)) + 1, self.ceiling, mean, spread * spread, self.rate,
+            int(prompt * rng.uniform(1.0, 1.15)) + 1, self.ceiling, mean, spread**2, self.rate,
         )  # fmt: skip
         speed = self.rate * rng.uniform(0.7, 1.2)
         return Call(demand, prompt - cached, cached, output, speed, rng.random() < 0.5)
@@ -362,7 +374,3 @@ def feed(world: World, workers: list[Worker], mix: Mix, per_second: float, until
         world.after(world.rng.expovariate(per_second), come)
 
     world.after(0.0, come)
-
-
-def states_of(world: World) -> State:
-    return decode(json.loads(world.body), world.pool)

@@ -17,11 +17,11 @@ from perdure.errors import CodecError
 
 GAMMA = 1.1  # ratio of a bucket's ends: 5 % on either side of its middle
 HELD = 1000  # calls a digest remembers; half of them are forgotten when it is full
-BUCKETS = 48  # in a digest that is written; the smallest ones are then put together
+BUCKETS = 32  # in a digest that is written; the smallest ones are then put together
 ENOUGH = 20  # calls before what was learned replaces the first guess
 TOKENS_PER_BYTE = 0.5  # the first guess; prose in English has 0.25, JSON and other scripts more
 RATE = 80.0  # tokens a second, the first guess (large models of 2026 make 50 to 150)
-KINDS = 48  # pairs of agent and step in a model's document; the least used are let go
+KINDS = 32  # pairs of agent and step in a model's document; the least used are let go
 FORMAT = 1
 _LOG = log(GAMMA)
 
@@ -84,7 +84,7 @@ class Digest:
         low, rows = rows[:-BUCKETS], rows[-BUCKETS:]
         if low:
             rows[0] = rows[0][0], rows[0][1] + sum(count for _, count in low)
-        return [[i, round(count, 2)] for i, count in rows]
+        return [[i, round(count, 1)] for i, count in rows]
 
     def _halve(self) -> None:
         self.buckets = {i: n / 2 for i, n in self.buckets.items() if n > 0.05}

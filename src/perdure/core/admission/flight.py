@@ -15,7 +15,8 @@ from perdure.core.admission.demand import Admitted, Demand
 from perdure.core.admission.limits import Limit
 from perdure.core.admission.meter import Meter
 
-Z = 4.0  # standard deviations held above what is expected; why not 2: docs/decisions/0019-exact-windows.md
+# Standard deviations held above what is expected; why not 2: docs/decisions/0019-exact-windows.md
+Z = 4.0
 REFRESH_S = 0.25  # how old a worker's totals may get before its calls are looked at again
 
 
@@ -35,7 +36,8 @@ class Flight:
         """Book what was made until ``now`` (unix seconds) and expect the rest."""
         demand = self.demand
         if self.seen is None:
-            made = min(demand.expected, demand.rate * max(0.0, now - self.at))
+            # It is under way still, so it has been making tokens all the time.
+            made = min(demand.ceiling, demand.rate * max(0.0, now - self.at))
             self.booked = max(self.booked, int(made))
         else:
             self.booked = self.seen

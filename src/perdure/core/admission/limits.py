@@ -92,6 +92,14 @@ class Limit:
         put(self, "capacity", None if self.burst is None else self.burst - rate * slack)
 
 
+def grain_of(name: str) -> float:
+    """Seconds of one part of the meter with that name. Raises ValueError for what is none."""
+    what, _, per = name.partition("/")
+    produced = per.endswith("p")
+    charged: Literal["admission", "produced"] = "produced" if produced else "admission"
+    return Limit(What(what), 1, float(per.rstrip("p")), charged).grain
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
     """Limits that hold together; ``key`` names its document. Raises ConfigError for two limits on

@@ -131,13 +131,16 @@ class Meter:
         if change != amount:
             self.book(limit, amount - change, now)
 
-    def fill(self, limit: Limit, now: float) -> None:
-        """Count the window as evenly used at the full rate: after a loss of what was known, work
-        goes on at that rate, without a burst."""
+    def fill(self, limit: Limit, now: float, *, strict: bool = False) -> None:
+        """Count the window as used in full: evenly, so that work goes on at the steady rate without
+        a burst, or, ``strict``, just now, so that it goes on when a window is over."""
         if limit.what is What.CONCURRENT:
             return
-        share, rest = divmod(limit.amount, limit.parts + 1)
-        self.counts = [share + (i < rest) for i in range(limit.parts + 1)]
+        if strict:
+            self.counts = [0] * limit.parts + [limit.amount]
+        else:
+            share, rest = divmod(limit.amount, limit.parts + 1)
+            self.counts = [share + (i < rest) for i in range(limit.parts + 1)]
         self.used = limit.amount
         if limit.capacity is not None:
             self.tat = _ms(now + max(0.0, limit.capacity) / limit.rate)

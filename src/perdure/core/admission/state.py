@@ -16,7 +16,7 @@ from typing import Any
 
 from perdure.core.admission.demand import Demand, mark
 from perdure.core.admission.flight import Hand, Outlook, Total, Z
-from perdure.core.admission.limits import PARTS, PARTS_PRODUCED, Limit, Pool, What
+from perdure.core.admission.limits import Limit, Pool, What, grain_of
 from perdure.core.admission.line import HEAD_TTL_S, TENANTS, check, faded
 from perdure.core.admission.meter import Meter, empty
 from perdure.errors import CodecError
@@ -24,6 +24,7 @@ from perdure.errors import CodecError
 FORMAT = 1
 TTL_S = 5.0  # a worker that was silent for longer is gone
 BACK_S = 60.0  # a keeper's clock that went back by more is another clock
+HOUR_S = 3600.0
 GHOST = "?"  # stands for workers that a lost document knew
 SLOW_S = 2.0  # how long a call takes, before any was seen to end
 NOTHING = Total()  # of a worker that has no calls
@@ -199,15 +200,19 @@ class State:
             entry[0], entry[7] = now, []
 
 
-def fresh(pool: Pool, now: float, *, full: bool = False) -> State:
+def fresh(pool: Pool, now: float, *, full: bool = False, strict: bool = False) -> State:
     """A pool of which nothing is known. ``full``: something was, and is lost (a keeper that failed
     over without its data): windows count as evenly used at the full rate, and for TTL_S every
-    place as taken, until the workers that live have told what they have in flight."""
+    place as taken, until the workers that live have told what they have in flight.
+
+    Even use is a guess: a burst just before the loss is not in it, and the provider may see up to
+    twice its limit in that window. ``strict`` makes no guess: windows of up to an hour count as
+    used in full just now, and nothing is admitted until one is over."""
     state = State(pool, [empty(limit, now) for limit in pool.limits], now)
-    if full:
+    if full or strict:
         ghost = entry_at(now)
         for limit, meter in zip(pool.limits, state.meters, strict=True):
-            meter.fill(limit, now)
+            meter.fill(limit, now, strict=strict and limit.per <= HOUR_S)
             if limit.what is What.CONCURRENT:
                 ghost[1] = limit.amount
             elif limit.produced:
@@ -261,11 +266,8 @@ def _decode(value: dict[str, Any], pool: Pool) -> State:
             sum(row)
             state.holds[name] = row
     for name, row in rows.items():
-        per = float(name.split("/")[1].rstrip("p"))
-        if (
-            row[0]
-            and row[0] * per / (PARTS_PRODUCED if name.endswith("p") else PARTS) > t - 4 * per
-        ):
+        grain = grain_of(name)
+        if row[0] * grain > t - 2 * len(row[4]) * grain:
             state.foreign[name] = row
     return state
 

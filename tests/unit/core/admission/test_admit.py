@@ -122,9 +122,9 @@ def test_priority_goes_first_and_the_ticket_within_it() -> None:
 def test_the_oldest_has_its_turn_whatever_its_priority() -> None:
     place = Place(Pool("p", (Limit(What.REQUESTS, 10),)))
     low = call("low", since=NOW - 100, priority=-5)
-    at, passed = 0.1, 0
+    at, passed = 55.0, 0
     for n in range(10):
-        place.goes(call(f"b{n}"))
+        place.goes(call(f"b{n}"), at=n * 5)
     for n in range(1000):
         # There is always one of a higher priority.
         answers = place.ask(low, call(f"c{n}", priority=5), call(f"d{n}", priority=5), at=at)
