@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from perdure.runtime.declared import reads as reads
     from perdure.runtime.effects import step as step
     from perdure.runtime.effects import tool as tool
+    from perdure.runtime.handing_over import subprocess_env as subprocess_env
     from perdure.runtime.verbs import current as current
     from perdure.runtime.verbs import emit as emit
     from perdure.runtime.verbs import idempotency_key as idempotency_key
@@ -55,6 +56,7 @@ _PUBLIC = {
     "reads": "perdure.runtime.declared",
     "sleep": "perdure.runtime.verbs",
     "step": "perdure.runtime.effects",
+    "subprocess_env": "perdure.runtime.handing_over",
     "tool": "perdure.runtime.effects",
     "uuid4": "perdure.runtime.verbs",
     "wait_for": "perdure.runtime.verbs",
@@ -82,6 +84,7 @@ __all__ = [
     "reads",
     "sleep",
     "step",
+    "subprocess_env",
     "tool",
     "uuid4",
     "wait_for",

@@ -92,20 +92,11 @@ async def capturing(
     if not config.gateway.capture:
         yield
         return
-    from perdure.core.retry import RetryPolicy
-    from perdure.gateway import Capture, Providers, RetrySettings, install, uninstall
+    from perdure.gateway import Capture, Providers, install, uninstall
     from perdure.gateway.probe import prove
+    from perdure.runtime.handing_over import Proxy, shared_secret
 
-    policy = RetrySettings().policy
-    retries = RetrySettings(
-        policy=RetryPolicy(
-            attempts=config.gateway.attempts,
-            base=policy.base,
-            factor=policy.factor,
-            cap=policy.cap,
-        ),
-        total=config.gateway.budget,
-    )
+    retries = retry_settings(config)
     capture = Capture(Providers(config.gateway.providers), retries)
     install(capture)
     try:
@@ -114,7 +105,10 @@ async def capturing(
         # The proof's own calls are no strays.
         refuse = config.gateway.strict if strict is None else strict
         capture.strays = Strays(runtime, strict=refuse)
-        async with _gate(config, runtime, retries) as gate:
+        if config.proxy.url:
+            url = config.proxy.url.rstrip("/")
+            runtime.proxy = Proxy(url, await shared_secret(runtime.store))
+        async with gated(config, runtime, retries) as gate:
             capture.trips = gate
             yield
     finally:
@@ -122,9 +116,26 @@ async def capturing(
         uninstall()
 
 
+def retry_settings(config: Config) -> RetrySettings:
+    """How often a model call is tried, and for how long."""
+    from perdure.core.retry import RetryPolicy
+    from perdure.gateway import RetrySettings
+
+    policy = RetrySettings().policy
+    return RetrySettings(
+        policy=RetryPolicy(
+            attempts=config.gateway.attempts,
+            base=policy.base,
+            factor=policy.factor,
+            cap=policy.cap,
+        ),
+        total=config.gateway.budget,
+    )
+
+
 @asynccontextmanager
-async def _gate(config: Config, runtime: Runtime, retries: RetrySettings) -> AsyncIterator[Gate]:
-    """Limits, budgets, routes and the ledger of a worker's model calls. Raises ConfigError,
+async def gated(config: Config, runtime: Runtime, retries: RetrySettings) -> AsyncIterator[Gate]:
+    """Limits, budgets, routes and the ledger of a process's model calls. Raises ConfigError,
     MissingExtra, StoreUnavailable."""
     from perdure.gateway.gate import Gate
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "run": Entry("perdure.cli.run", "Run an agent here and show how it goes."),
     "serve": Entry("perdure.cli.serve", "The HTTP server, with a worker in it or without."),
     "worker": Entry("perdure.cli.worker", "A worker: executes runs, serves nothing."),
+    "gateway": Entry("perdure.cli.gateway", "The model gateway as an HTTP proxy."),
     "runs": Entry("perdure.cli.runs", "List, show, follow, answer and export runs."),
     "signal": Entry("perdure.cli.signal", "Send a signal to a run."),
     "replay": Entry("perdure.cli.replay", "Run an agent again on a journal, offline."),

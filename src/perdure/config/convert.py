@@ -64,7 +64,7 @@ def convert(cls: type, key: str, value: Any, name: str, at: str, table: str = ""
     rules = f"{table}.{key}" if table else name
     if rules in _LEAST and converted < _LEAST[rules]:
         raise ConfigError(f"{name} = {value!r} (from {at}) is too little: say more than 0.")
-    if rules == "server.port" and converted > _PORTS:
+    if rules in ("server.port", "proxy.port") and converted > _PORTS:
         raise ConfigError(f"{name} = {value!r} (from {at}) is no port: they end at {_PORTS}.")
     if rules in CHOICES and converted not in CHOICES[rules]:
         words = ", ".join(word or "(empty)" for word in CHOICES[rules])

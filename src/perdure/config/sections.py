@@ -74,6 +74,28 @@ class GatewayConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ProxyConfig:
+    """``perdure gateway``. ``upstreams``: base URLs by provider; ``keys``: the labels of their
+    credentials, where it is not the provider's own name. ``max_wait``: how long a call waits for
+    room; ``timeout``: until its answer begins; ``body_timeout``: until its body is there.
+    ``max_body`` is in bytes, ``max_headers`` a number. ``url``: where programs that steps start
+    reach it."""
+
+    host: str = "127.0.0.1"
+    port: int = 8090
+    insecure: bool = False
+    upstreams: dict[str, str] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    max_body: int = 32 * 1024 * 1024
+    max_headers: int = 100
+    body_timeout: timedelta = timedelta(seconds=30)
+    timeout: timedelta = timedelta(minutes=10)
+    max_wait: timedelta = timedelta(minutes=1)
+    drain: timedelta = timedelta(seconds=30)
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RetentionConfig:
     """How long what is over is kept; None: for ever. ``succeeded`` to ``cancelled``: runs, after
     they ended so. ``generations``: the log of earlier generations of a run that goes on.

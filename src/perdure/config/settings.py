@@ -15,6 +15,7 @@ from perdure.config.sections import (
     AgentConfig,
     GatewayConfig,
     LogConfig,
+    ProxyConfig,
     RetentionConfig,
     ServerConfig,
     StoreConfig,
@@ -34,6 +35,7 @@ class Config:
     worker: WorkerConfig = field(default_factory=WorkerConfig)
     server: ServerConfig = field(default_factory=ServerConfig)
     gateway: GatewayConfig = field(default_factory=GatewayConfig)
+    proxy: ProxyConfig = field(default_factory=ProxyConfig)
     retention: RetentionConfig = field(default_factory=RetentionConfig)
     log: LogConfig = field(default_factory=LogConfig)
     testing: TestingConfig = field(default_factory=TestingConfig)

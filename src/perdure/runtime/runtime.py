@@ -17,6 +17,7 @@ from perdure.store.blobs import Blobs
 
 if TYPE_CHECKING:
     from perdure.runtime.agent import Agent
+    from perdure.runtime.handing_over import Proxy
 
 log = logging.getLogger("perdure")
 _T = TypeVar("_T")
@@ -31,6 +32,7 @@ class Runtime:
         self.blobs = blobs
         self.worker_id = worker_id
         self.agents: Mapping[str, Agent] = {}  # served by this worker, as they are configured
+        self.proxy: Proxy | None = None  # for programs that steps start
         self.store_ok = True
         self.counters: Counter[tuple[str, tuple[tuple[str, str], ...]]] = Counter()
         self.recorder = Recorder(store, self._trouble)

@@ -11,11 +11,12 @@ from hashlib import sha256
 from hmac import compare_digest
 
 from perdure.errors import InvalidInput
+from perdure.server.grants import GATEWAY, Grant
 from perdure.store.base import Store
 from perdure.store.rows import ApiKey
 
 READ, WRITE, ADMIN = "runs:read", "runs:write", "admin"
-SCOPES = (READ, WRITE, ADMIN)  # admin covers the others
+SCOPES = (READ, WRITE, GATEWAY, ADMIN)  # admin covers the others
 
 
 def generate(
@@ -23,7 +24,8 @@ def generate(
 ) -> tuple[str, ApiKey]:
     """A new key's plaintext and what is kept of it. Raises InvalidInput for an unknown scope."""
     wanted = tuple(dict.fromkeys(scopes))
-    unknown = [scope for scope in wanted if scope not in SCOPES]
+    Grant.read(wanted, "")
+    unknown = [scope for scope in wanted if scope.partition(" ")[0] not in SCOPES]
     if unknown or not wanted:
         raise InvalidInput(
             f"A key needs scopes out of {', '.join(SCOPES)}; not {', '.join(unknown) or 'none'}."
@@ -73,4 +75,4 @@ def fits(key: ApiKey, secret: str) -> bool:
 
 def covers(scopes: Iterable[str], needed: str) -> bool:
     """Whether one of ``scopes`` allows what needs ``needed``."""
-    return any(scope in (needed, ADMIN) for scope in scopes)
+    return any(scope.partition(" ")[0] in (needed, ADMIN) for scope in scopes)

@@ -1,0 +1,1 @@
+"""``perdure gateway``: the model gateway as an HTTP proxy, for subprocesses and other languages."""

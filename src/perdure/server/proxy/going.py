@@ -1,0 +1,75 @@
+"""How one call of the proxy reaches its provider: over the loop's one warm pool."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx2
+
+from perdure.gateway.capture import Capture
+from perdure.gateway.httpx2_transport import library, patch
+from perdure.gateway.outcome import Incoming
+from perdure.gateway.outgoing import Outgoing
+from perdure.gateway.transport.lines import AsyncLine
+from perdure.gateway.trip import Call
+from perdure.server.proxy.outside import Outside
+
+# Connecting takes no longer anywhere; how long an answer may take is for the trip, and the
+# proxy's own timeout, to say. The read timeout is of a provider that says nothing at all.
+CONNECT_S = 10.0
+SILENCE_S = 600.0
+
+
+class Gone(Exception):
+    """The answer broke where it cannot be said in its own format: the connection has to."""
+
+
+class Line(AsyncLine):
+    """See ``gateway.line.Line``. ``sent``: it was put on the wire."""
+
+    def __init__(self, capture: Capture, boundary: Outside, call: Call, query: bytes) -> None:
+        super().__init__(library, capture, boundary, self._send_once)
+        self._call = call
+        self._query = query
+        self._left = False
+        self.sent = False
+
+    def leave(self) -> None:
+        """Nobody waits for the answer: it is not asked for again."""
+        self._left = True
+
+    async def send(self, outgoing: Outgoing | None) -> Incoming:
+        """See ``gateway.line.Line``."""
+        if self._left:
+            raise asyncio.CancelledError
+        self.sent = True
+        return await super().send(outgoing)
+
+    async def _send_once(self, outgoing: Outgoing | None) -> httpx2.Response:
+        call = self._call
+        where, body, silence = call.url, call.body, SILENCE_S
+        headers: Any = call.headers
+        if outgoing is not None:
+            where = outgoing.url or where
+            headers = outgoing.headers_over(call.headers)
+            body = body if outgoing.body is None else outgoing.body
+            silence = silence if outgoing.silence is None else min(silence, outgoing.silence)
+        return await send("POST", where, self._query, headers, body, silence)
+
+
+async def send(
+    method: str, url: str, query: bytes, headers: Any, body: bytes, silence: float
+) -> httpx2.Response:
+    """One request over the warm pool. Raises httpx2's errors."""
+    if query:
+        url = f"{url}?{query.decode('latin-1')}"
+    times = {
+        "connect": min(CONNECT_S, silence), "read": silence, "write": silence, "pool": CONNECT_S,
+    }  # fmt: skip
+    request = httpx2.Request(
+        method, url, headers=headers, content=body, extensions={"timeout": times}
+    )
+    pool = await patch.pools.of_loop({})
+    response: httpx2.Response = await pool.handle_async_request(request)
+    return response

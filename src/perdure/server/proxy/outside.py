@@ -1,0 +1,137 @@
+"""Calls of no run: nothing is written to a journal, but they are counted, bounded, routed and
+charged like any other.
+
+Also what such calls and those of runs elsewhere have in common: a proxy cannot park an agent, so
+what has to wait for long waits here, up to a bound, and is then told when to come again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from perdure.core.charge import Charge
+from perdure.core.ports import About, Ticket
+from perdure.errors import Backpressure, BoundaryError
+
+log = logging.getLogger("perdure.proxy")
+
+
+class Patience:
+    """How long one call may wait for room. ``retry_after`` is set where it was too long."""
+
+    __slots__ = ("_now", "_until", "retry_after")
+
+    def __init__(self, seconds: float, now: Callable[[], datetime]) -> None:
+        """``now``: the store's clock."""
+        self._until = asyncio.get_running_loop().time() + seconds
+        self._now = now
+        self.retry_after: float | None = None
+
+    async def rest(self, until: datetime, detail: str) -> None:
+        """Waits for a time of the store's clock. Raises Backpressure where that is too late."""
+        seconds = max(0.0, (until - self._now()).total_seconds())
+        if asyncio.get_running_loop().time() + seconds > self._until:
+            self.retry_after = max(seconds, 1.0)
+            raise Backpressure(f"There is no room yet: {detail}.", retry_after=self.retry_after)
+        await asyncio.sleep(seconds)
+
+
+class Outside:
+    """Implements ``core.ports.Boundary`` for one call. ``keep`` holds tasks that outlive their
+    request, ``spend`` enters rows into the ledger."""
+
+    run_id = ""
+
+    def __init__(
+        self,
+        about: About,
+        patience: Patience,
+        keep: Callable[[Coroutine[Any, Any, None]], Awaitable[None]],
+        spend: Callable[[Charge], None],
+    ) -> None:
+        self.agent = about.agent
+        self.about = about
+        self.patience = patience
+        self.spend = spend
+        self._keep = keep
+
+    async def request(
+        self, kind: str, name: str, digest: bytes, *, promise: str = "reads", streamed: bool = False
+    ) -> Ticket:
+        """See ``core.ports.Boundary``."""
+        return Unjournaled(self)
+
+    def request_blocking(
+        self, kind: str, name: str, digest: bytes, *, promise: str = "reads", streamed: bool = False
+    ) -> Ticket:
+        """A proxy has no synchronous callers."""
+        raise BoundaryError("a proxy's calls are asynchronous")
+
+    async def carry_out(self, what: Coroutine[Any, Any, Any]) -> Any:
+        """See ``core.ports.Boundary``."""
+        return await what
+
+    def wait_blocking(self, what: Coroutine[Any, Any, Any]) -> Any:
+        """A proxy has no synchronous callers."""
+        what.close()
+        raise BoundaryError("a proxy's calls are asynchronous")
+
+    def pump(self, body: Callable[[], Awaitable[None]]) -> Awaitable[None]:
+        """See ``core.ports.Boundary``."""
+        return self._keep(_run(body))
+
+    def pump_blocking(self, body: Callable[[], None]) -> None:
+        """A proxy has no synchronous callers."""
+        raise BoundaryError("a proxy's calls are asynchronous")
+
+
+async def _run(body: Callable[[], Awaitable[None]]) -> None:
+    await body()
+
+
+class Unjournaled:
+    """Implements ``core.ports.Ticket``: always live, and nothing is left of it but its charges."""
+
+    __slots__ = ("_boundary",)
+    key = b""
+    live = True
+    state = ""
+    value = b""
+    noted = b""
+
+    def __init__(self, boundary: Outside) -> None:
+        self._boundary = boundary
+
+    async def done(
+        self, value: bytes, *, request: Sequence[bytes] | None = None, took: timedelta | None = None
+    ) -> None:
+        """See ``core.ports.Ticket``."""
+
+    async def failed(self, value: bytes, *, request: Sequence[bytes] | None = None) -> None:
+        """See ``core.ports.Ticket``."""
+
+    def abandoned(self) -> None:
+        """See ``core.ports.Ticket``."""
+
+    def delta(self, data: bytes) -> None:
+        """See ``core.ports.Ticket``."""
+
+    def warning(self, code: str, message: str) -> None:
+        """See ``core.ports.Ticket``."""
+        log.info("%s", message)
+
+    def charge(self, charge: Charge) -> None:
+        """See ``core.ports.Ticket``."""
+        self._boundary.spend(charge)
+
+    async def rest(self, until: datetime, detail: str, note: bytes) -> None:
+        """See ``core.ports.Ticket``."""
+        await self._boundary.patience.rest(until, detail)
+
+    async def again(self, note: bytes) -> None:
+        """Only a run has another attempt."""
+        raise BoundaryError("a call of no run is not begun anew")
