@@ -8,6 +8,7 @@ import sqlite3
 import sys
 from datetime import datetime, timedelta
 from typing import Any
+from unittest.mock import ANY
 
 import asyncpg
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from perdure.core.charge import Charge, Priced, Source
 from perdure.errors import UsageError
 from perdure.store import Store
-from perdure.store.costs import COLUMNS, FILTERS, CostFilter, CostRow
+from perdure.store.costs import COLUMNS, FILTERS, CostFilter, CostRow, Entered
 from perdure.store.retention import Doomed
 from perdure.store.rows import Refusal
 from tests.contract.driver import PATIENCE_S, Database, row, seqs, settle, started
@@ -81,6 +82,29 @@ async def test_by_everything(store: Store) -> None:
         assert await by(store, **{name: "another"}) == {}, name
     (row,) = await store.costs(CostFilter(by=COLUMNS, agent=texts["agent"], tenant=texts["tenant"]))
     assert row.group == {name: wanted[name] for name in COLUMNS}
+
+
+async def test_the_rows_themselves_the_newest_first(store: Store) -> None:
+    lease = await started(store)
+    at = await store.now()
+    one = charge(
+        "a", run_id=lease.run_id, key=b"key", target="west", why="after east", cost=10**15,
+        priced=Priced.OVERRIDE, source=Source.VOID, reasoning=3, took_ms=12,
+    )  # fmt: skip
+    two = charge("b", run_id=lease.run_id)
+    of_no_run = charge("c")
+    for each in (one, two, of_no_run):
+        await store.charge([each])
+        store.shift_clock(HOUR)
+    assert await store.charges(CostFilter(run_id=lease.run_id)) == [
+        Entered(ANY, two), Entered(ANY, one)
+    ]  # fmt: skip
+    assert (await store.charges(CostFilter(target="west"))) == [Entered(ANY, one)]
+    [latest] = await store.charges(CostFilter(limit=1))
+    assert latest.charge == of_no_run
+    assert timedelta(0) <= latest.at - (at + 2 * HOUR) < timedelta(minutes=1)
+    assert len(await store.charges(CostFilter(since=at + HOUR / 2, until=at + 3 * HOUR))) == 2
+    assert await store.charges(CostFilter(run_id="")) == [latest]
 
 
 async def test_by_day_and_hour_the_newest_first(store: Store) -> None:

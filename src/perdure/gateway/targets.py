@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from perdure.core import breaker
+from perdure.core import breaker, drill
 from perdure.core.breaker import Rule
+from perdure.core.drill import Drill
 from perdure.core.routing import Asked, Choice, Route, Standing, Target, draw, find, named, plan
 from perdure.errors import ConfigError, StoreUnavailable
 from perdure.gateway.board import Board
@@ -64,9 +65,15 @@ class Targets:
         self, route: Route, asked: Asked, tried: Sequence[str], chance: float
     ) -> Chosen | None:
         """The first target that was not tried and is not broken; where all are broken the first
-        that was not tried, since a breaker may be wrong and a refusal is of no use."""
-        standings = await self._standings(route)
+        that was not tried, since a breaker may be wrong and a refusal is of no use. A drill's share
+        goes to the drilled target first."""
+        standings, drilled = await self._news(route)
         order = plan(route, draw(route, asked, chance), standings)
+        if drilled is not None and not tried and drill.drawn(drilled, asked.run, chance):
+            for choice in order.choices:
+                # One that is due for a probe, or broken, is no longer drilled: that is real.
+                if choice.target.name == drilled.target and not choice.probe:
+                    return Chosen(route, choice.target, drill.WHY)
         for choice in order.choices:
             if choice.target.name in tried:
                 continue
@@ -100,17 +107,20 @@ class Targets:
         if chosen.probe:
             await self._change(chosen, lambda state, now: breaker.give_back(state, chosen.probe))
 
-    async def _standings(self, route: Route) -> Mapping[str, Standing]:
+    async def _news(self, route: Route) -> tuple[Mapping[str, Standing], Drill | None]:
+        """How the route's targets are, and whether one is drilled."""
         keys = {breaker.key(target.name): target.name for target in route.targets}
+        drills = drill.key(route.name)
         try:
-            documents = await self._board.read(list(keys))
+            documents = await self._board.read([*keys, drills])
         except StoreUnavailable:
-            return {}  # without news of them all are well
+            return {}, None  # without news of them all are well
         now = self._board.now()
-        return {
-            keys[key]: breaker.standing(breaker.decode(document.body), now)
-            for key, document in documents.items()
+        standings = {
+            name: breaker.standing(breaker.decode(documents[key].body), now)
+            for key, name in keys.items()
         }
+        return standings, drill.under_way(documents[drills].body, now)
 
     async def _probe(self, target: Target) -> str:
         """The name of a probe that was got; "" where another has it."""

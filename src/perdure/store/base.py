@@ -25,7 +25,7 @@ from pathlib import Path
 from perdure.core.charge import Charge
 from perdure.core.record import Entry
 from perdure.core.shared import Swap, Swapped
-from perdure.store.costs import CostFilter, CostRow
+from perdure.store.costs import CostFilter, CostRow, Entered
 from perdure.store.inspection import Finding, Usage
 from perdure.store.retention import Cleared, Doomed, OldPage, Trimmed
 from perdure.store.rows import (
@@ -346,6 +346,10 @@ class Store(ABC):
     @abstractmethod
     async def costs(self, asked: CostFilter) -> list[CostRow]:
         """Sums of the ledger."""
+
+    @abstractmethod
+    async def charges(self, asked: CostFilter) -> list[Entered]:
+        """The ledger's rows themselves, the newest first; ``asked.by`` counts for nothing."""
 
     @abstractmethod
     async def expire(self, before: datetime, limit: int = 1000, *, dry: bool = False) -> Cleared:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, NamedTuple
 
+from perdure.core.charge import Charge
 from perdure.errors import UsageError
 
 TIMES = ("day", "hour")  # 2026-11-21 and 2026-11-21T14
@@ -102,3 +104,17 @@ class CostRow:
     estimated: int
     unknown: int
     took_ms: int
+
+
+class Entered(NamedTuple):
+    """One row of the ledger, and when it was written, by the store's clock."""
+
+    at: datetime
+    charge: Charge
+
+    def to_dict(self) -> dict[str, Any]:
+        """For programs; money in nano-dollars."""
+        fields = self.charge._asdict()
+        del fields["id"]
+        key = fields.pop("key")
+        return {"at": self.at.isoformat(), "key": key.hex() if key else None, **fields}

@@ -17,7 +17,7 @@ from perdure.core.shared import Swap, Swapped
 from perdure.errors import UsageError
 from perdure.store import migrations
 from perdure.store.base import Membership, Store
-from perdure.store.costs import CostFilter, CostRow
+from perdure.store.costs import CostFilter, CostRow, Entered
 from perdure.store.inspection import Finding, Usage
 from perdure.store.postgres import schema
 from perdure.store.postgres.address import Address
@@ -294,6 +294,9 @@ class PostgresStore(Store):
 
     async def costs(self, asked: CostFilter) -> list[CostRow]:
         return await ledger.costs(self._pool, asked)
+
+    async def charges(self, asked: CostFilter) -> list[Entered]:
+        return await ledger.charges(self._pool, asked)
 
     async def expire(self, before: datetime, limit: int = 1000, *, dry: bool = False) -> Cleared:
         return await ledger.expire(self._pool, before, limit, dry)

@@ -16,7 +16,7 @@ from perdure.core.shared import Swap, Swapped
 from perdure.errors import SchemaOutdated
 from perdure.store import migrations
 from perdure.store.base import Membership, Store
-from perdure.store.costs import CostFilter, CostRow
+from perdure.store.costs import CostFilter, CostRow, Entered
 from perdure.store.inspection import Finding, Usage
 from perdure.store.retention import Cleared, Doomed, OldPage, Trimmed
 from perdure.store.rows import (
@@ -338,6 +338,9 @@ class SqliteStore(Store):
 
     async def costs(self, asked: CostFilter) -> list[CostRow]:
         return await self._readers.read(lambda link: ledger.costs(link, asked))
+
+    async def charges(self, asked: CostFilter) -> list[Entered]:
+        return await self._readers.read(lambda link: ledger.charges(link, asked))
 
     async def expire(self, before: datetime, limit: int = 1000, *, dry: bool = False) -> Cleared:
         at = from_time(before)

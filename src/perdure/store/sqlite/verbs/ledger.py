@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from perdure.core.charge import Charge
-from perdure.store.costs import SUMS, CostFilter, CostRow
+from perdure.store.costs import SUMS, CostFilter, CostRow, Entered
 from perdure.store.retention import Cleared
-from perdure.store.sqlite.columns import from_time
+from perdure.store.sqlite.columns import from_time, to_time
 from perdure.store.sqlite.writer import Transaction
 
 # What is there already stays as it is: the call was repeated.
@@ -33,6 +33,32 @@ def charge(tx: Transaction, charges: Sequence[Charge]) -> None:
 
 def costs(link: sqlite3.Connection, asked: CostFilter) -> list[CostRow]:
     """See ``Store.costs``."""
+    where, given = _where(asked)
+    groups = [f"{_TIMES.get(name, name)} AS g{i}" for i, name in enumerate(asked.by)]
+    sums = [f"{how} AS {name}" for name, how in SUMS.items()]
+    grouped = ", ".join(f"g{i}" for i in range(len(groups))) or "NULL"
+    rows = link.execute(
+        f"SELECT {', '.join([*groups, *sums])} FROM charges WHERE {where}"
+        f" GROUP BY {grouped} ORDER BY {asked.order} LIMIT ?",
+        (*given, asked.limit),
+    )
+    width = len(groups)
+    return [CostRow(dict(zip(asked.by, row, strict=False)), *tuple(row)[width:]) for row in rows]
+
+
+def charges(link: sqlite3.Connection, asked: CostFilter) -> list[Entered]:
+    """See ``Store.charges``."""
+    where, given = _where(asked)
+    rows = link.execute(
+        f"SELECT at, {', '.join(Charge._fields)} FROM charges WHERE {where}"
+        " ORDER BY at DESC, n DESC LIMIT ?",
+        (*given, asked.limit),
+    )
+    found = (Entered(to_time(row["at"]), Charge(*tuple(row)[1:])) for row in rows)
+    return [Entered(at, each._replace(run_id=each.run_id or None)) for at, each in found]
+
+
+def _where(asked: CostFilter) -> tuple[str, list[Any]]:
     where, given = ["1"], list[Any]()
     for sign, bound in ((">=", asked.since), ("<", asked.until)):
         if bound is not None:
@@ -43,16 +69,7 @@ def costs(link: sqlite3.Connection, asked: CostFilter) -> list[CostRow]:
         given.append(value)
         if column == "tenant" and value:
             where.append("tenant <> ''")  # as its index says
-    groups = [f"{_TIMES.get(name, name)} AS g{i}" for i, name in enumerate(asked.by)]
-    sums = [f"{how} AS {name}" for name, how in SUMS.items()]
-    grouped = ", ".join(f"g{i}" for i in range(len(groups))) or "NULL"
-    rows = link.execute(
-        f"SELECT {', '.join([*groups, *sums])} FROM charges WHERE {' AND '.join(where)}"
-        f" GROUP BY {grouped} ORDER BY {asked.order} LIMIT ?",
-        (*given, asked.limit),
-    )
-    width = len(groups)
-    return [CostRow(dict(zip(asked.by, row, strict=False)), *tuple(row)[width:]) for row in rows]
+    return " AND ".join(where), given
 
 
 def count_before(link: sqlite3.Connection, before: int) -> Cleared:
