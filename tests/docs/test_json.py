@@ -200,6 +200,7 @@ def test_everything_else(said: Callable[..., list[Any]]) -> None:
     assert rehearsed["runs"]
     documents(said("keys", "create", "ci", "--json"), "perdure keys create")
     documents(said("keys", "list", "--json"), "perdure keys list")
+    documents(said("limits", "--json"), "perdure limits")
     documents(said("config", "show", "--json"), "perdure config show")
     documents(said("init", "new", "--json"), "perdure init")
 

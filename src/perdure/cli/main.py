@@ -30,6 +30,10 @@ COMMANDS = {
     "check": Entry(
         "perdure.cli.check", "Which unfinished runs this code would break, before it is deployed."
     ),
+    "limits": Entry("perdure.cli.limits", "How full the providers' limits are."),
+    "costs": Entry("perdure.cli.costs", "What model calls cost, by agent, model, day and more."),
+    "budgets": Entry("perdure.cli.budgets", "What each budget has left."),
+    "halt": Entry("perdure.cli.halt", "Stop an agent's or a tenant's model calls, everywhere."),
     "keys": Entry("perdure.cli.keys", "API keys of the HTTP server."),
     "db": Entry("perdure.cli.db", "The database and the large values beside it."),
     "config": Entry("perdure.cli.config", "The settings and where they come from."),

@@ -152,6 +152,10 @@ class AsyncClient:
         """All agents, by name."""
         return await self._do(calls.agents(self._retries))
 
+    async def limits(self) -> dict[str, Any]:
+        """How full the providers' limits are, over all workers: what ``GET /api/limits`` says."""
+        return await self._do(calls.limits(self._retries))
+
     async def runs(self, **filters: Any) -> AsyncIterator[RunView]:
         """Runs, newest first, without inputs and results; pages are read as they are needed.
         ``filters``: agent, state (one or a list), labels (a dict), tenant, session, parent,

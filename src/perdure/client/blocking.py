@@ -148,6 +148,10 @@ class Client:
         """All agents, by name."""
         return self._do(calls.agents(self._retries))
 
+    def limits(self) -> dict[str, Any]:
+        """How full the providers' limits are, over all workers: what ``GET /api/limits`` says."""
+        return self._do(calls.limits(self._retries))
+
     def runs(self, **filters: Any) -> Iterator[RunView]:
         """Runs, newest first, without inputs and results; pages are read as they are needed.
         ``filters``: agent, state (one or a list), labels (a dict), tenant, session, parent,

@@ -165,6 +165,12 @@ def agents(retries: Retries) -> Steps[list[AgentView]]:
     return [agent_view(one) for one in orjson.loads(answer.body)["agents"]]
 
 
+def limits(retries: Retries) -> Steps[dict[str, Any]]:
+    answer = yield from asking(Call("GET", _path("limits")), retries)
+    found: dict[str, Any] = orjson.loads(answer.body)
+    return found
+
+
 class Page:
     """A listing, read page by page: ``first`` is its query, ``next`` the following one's."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from urllib.parse import quote
+from urllib.parse import quote, unquote_plus
 
 LONGEST = 96
 
@@ -14,3 +14,8 @@ def part(text: str) -> str:
     if len(quoted) <= LONGEST:
         return quoted
     return f"{quoted[:48]}~{blake2b(text.encode(), digest_size=12).hexdigest()}"
+
+
+def unpart(text: str) -> str:
+    """What ``part`` made ``text`` of; of a long one, only its beginning is there."""
+    return unquote_plus(text)

@@ -11,10 +11,11 @@ from typing import Literal, NamedTuple
 
 from perdure.config import LimitConfig
 from perdure.core.admission.limits import Limit, Pool, What
-from perdure.core.keys import part
+from perdure.core.keys import part, unpart
 from perdure.core.pattern import exactness, fits
 
 DAY_S = 86_400.0
+PREFIX = "limits/"
 
 
 class Meter(NamedTuple):
@@ -29,6 +30,24 @@ class Meter(NamedTuple):
     refund: bool = False
     cached: bool = True
     cached_models: tuple[str, ...] = ()
+
+
+class Named(NamedTuple):
+    """What the key of a pool's document says. ``shared``: ``name`` is what several models share,
+    and no model. ``credential``: its label; ``*``: all of them together."""
+
+    provider: str
+    shared: bool
+    name: str
+    credential: str
+
+    @classmethod
+    def of(cls, key: str) -> Named | None:
+        """None for what is no such key."""
+        parts = key.split("/")
+        if len(parts) != 5 or parts[0] + "/" != PREFIX or parts[2] not in ("pool", "model"):
+            return None
+        return cls(parts[1], parts[2] == "pool", unpart(parts[3]), unpart(parts[4]))
 
 
 # Where nothing better is known: everything counts, at once, and nothing comes back.
@@ -74,6 +93,22 @@ def limits_for(
     return tuple(pools[name] for name in sorted(pools))
 
 
+def declared(limits: Sequence[LimitConfig], key: str) -> Pool | None:
+    """The pool whose document is at ``key``, as these settings have it; None: they do not."""
+    named = Named.of(key)
+    if named is None:
+        return None
+    if not named.shared:
+        found = limits_for(limits, named.provider, named.name, named.credential)
+        return next((pool for pool in found if pool.key == key), None)
+    for limit in limits:
+        if limit.provider == named.provider and limit.pool == named.name:
+            pool = _pool(limit, "", named.credential)
+            if pool.key == key and limit.key in ("", named.credential):
+                return pool
+    return None
+
+
 def _pool(said: LimitConfig, model: str, key: str) -> Pool:
     shared = f"pool/{part(said.pool)}" if said.pool else f"model/{part(model)}"
     whose = part(key) if said.key or said.per_key else "*"
@@ -114,4 +149,4 @@ def _pool(said: LimitConfig, model: str, key: str) -> Pool:
         add(name, what)
     if said.concurrent is not None:
         found.append(Limit(What.CONCURRENT, said.concurrent))
-    return Pool(f"limits/{said.provider}/{shared}/{whose}", tuple(found))
+    return Pool(f"{PREFIX}{said.provider}/{shared}/{whose}", tuple(found))

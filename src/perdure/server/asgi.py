@@ -16,6 +16,7 @@ from perdure.server.routes.actions import Actions
 from perdure.server.routes.agents import Agents
 from perdure.server.routes.dead_letters import DeadLetters
 from perdure.server.routes.events import Events
+from perdure.server.routes.limits import Limits
 from perdure.server.routes.probes import Probes
 from perdure.server.routes.problems import Problems
 from perdure.server.routes.runs import Runs
@@ -102,6 +103,7 @@ def _routes(service: Service) -> list[Route | WebSocketRoute]:
         Route("/api/dead-letters/{id}/dismiss", letters.dismiss, methods=["POST"]),
         Route("/api/agents", agents.find),
         Route("/api/agents/{agent}", agents.show),
+        Route("/api/limits", Limits(service).find),
         Route("/healthz", probes.health),
         Route("/readyz", probes.ready),
         Route("/metrics", probes.metrics),

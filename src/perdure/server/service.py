@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from perdure.codec import BLOB
 from perdure.config import Config
+from perdure.core.shared import Shared
 from perdure.observe.metrics import Traffic
 from perdure.runtime.agent import Agent
 from perdure.runtime.worker import Worker
@@ -19,6 +20,7 @@ from perdure.server.pressure import Pressure
 from perdure.server.watch import Watches
 from perdure.store.base import Store
 from perdure.store.blobs import Blobs, make_blobs
+from perdure.store.keeper import limits_kept
 
 
 class Service:
@@ -40,6 +42,9 @@ class Service:
         self.watches = Watches(store)
         self.traffic = Traffic()
         self._background: set[asyncio.Task[None]] = set()
+        self._meters: Shared | None = None
+        self._opening = asyncio.Lock()
+        self._opened = AsyncExitStack()
 
     @property
     def draining(self) -> bool:
@@ -71,6 +76,7 @@ class Service:
             await self.worker.stop()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self.access.close()
+        await self._opened.aclose()
         await self.store.close()
 
     @asynccontextmanager
@@ -82,6 +88,15 @@ class Service:
             await self.drain()
         finally:
             await self.stop()
+
+    async def meters(self) -> Shared:
+        """Who keeps what workers share of limits; opened when it is needed first. Raises
+        StoreUnavailable, ConfigError, MissingExtra."""
+        async with self._opening:
+            if self._meters is None:
+                kept = limits_kept(self.config.gateway.shared, self.store)
+                self._meters = await self._opened.enter_async_context(kept)
+            return self._meters
 
     def in_background(self, task: asyncio.Task[None]) -> None:
         """Let ``task`` outlive the request that began it."""

@@ -72,7 +72,9 @@ def _links(*operations: str) -> dict[str, Any]:
 
 def paths() -> dict[str, Any]:
     """Path template -> method -> operation."""
-    return {**_runs(), **_changing(), **_dead_letters(), **_agents(), **_server()}
+    return {
+        **_runs(), **_changing(), **_dead_letters(), **_agents(), **_gateway(), **_server()
+    }  # fmt: skip
 
 
 def _runs() -> dict[str, Any]:
@@ -235,6 +237,17 @@ def _agents() -> dict[str, Any]:
                               example={**agent, "input_schema": {"type": "string"}}),
                  **_refused(404)},
                 p.AGENT, p.fields(MEMBERS | {"input_schema"}),
+            )
+        },
+    }  # fmt: skip
+
+
+def _gateway() -> dict[str, Any]:
+    return {
+        "/api/limits": {
+            "get": _operation(
+                "getLimits", "gateway", "How full the providers' limits are.",
+                {"200": _json("Over all workers, by pool.", "Limits"), **_refused()},
             )
         },
     }  # fmt: skip

@@ -242,6 +242,37 @@ SCHEMAS: dict[str, Schema] = {
             },
         ]
     },
+    "Limits": closed(
+        {"now": TIME, "pools": {"type": "array", "items": ref("LimitPool")}}, ("now", "pools")
+    ),
+    "LimitPool": closed(
+        {
+            "pool": {**TEXT, "description": "What its document is called."},
+            "provider": TEXT,
+            "model": {**maybe(TEXT), "description": "Null where several models share it."},
+            "shared_by": {**maybe(TEXT), "description": "The name of what they share."},
+            "key": {**maybe(TEXT), "description": "A credential's label; null: all together."},
+            "declared": {"type": "boolean", "description": "Whether the settings have it."},
+            "in_flight": WHOLE,
+            "waiting": WHOLE,
+            "held_until": {**maybe(TIME), "description": "As the provider's Retry-After said."},
+            "next_admit_at": {**maybe(TIME), "description": "Null: when a call is over."},
+            "problem": {**maybe(TEXT), "description": "Why its document cannot be read."},
+            "limits": {"type": "array", "items": ref("LimitMeter")},
+        },
+        ("pool", "provider", "declared", "in_flight", "waiting", "limits"),
+    ),
+    "LimitMeter": closed(
+        {
+            "what": {"enum": ["requests", "tokens", "input", "output", "concurrent"]},
+            "window_s": {"type": "number", "description": "0: at one time."},
+            "amount": {**maybe(WHOLE), "description": "Null where it is not declared."},
+            "used": WHOLE,
+            "believed": {"type": "number", "description": "Share of it that is believed."},
+            "next_admit_at": maybe(TIME),
+        },
+        ("what", "window_s", "amount", "used", "believed", "next_admit_at"),
+    ),
     "Explanation": closed(
         {
             "code": TEXT,
