@@ -9,8 +9,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from perdure.config import Config
+from perdure.core.anomaly import Rule
 from perdure.runtime.agent import Agent
 from perdure.runtime.runtime import Runtime
+from perdure.runtime.spending import SpendingSettings
 from perdure.runtime.strays import Strays
 from perdure.runtime.worker import Worker, WorkerSettings
 from perdure.store import Store, make_redis, make_store
@@ -67,6 +69,9 @@ def make_worker(
         max_attempt=config.worker.max_attempt,
         drain=config.worker.drain,
         keeping=make_keeping(config.retention),
+        spending=SpendingSettings(
+            config.spend.days, Rule(config.spend.factor, config.spend.least, config.spend.hours)
+        ),
     )
     return Worker(store, open_blobs(config), agents, settings, root=root)
 

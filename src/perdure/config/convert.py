@@ -20,6 +20,7 @@ _LEAST: dict[str, int | timedelta] = {
     "agents.cap": 1,
     "agents.max_entries": 1,
     "routes.break_after": 1,
+    "spend.hours": 1,
 }
 _PORTS = 65535
 # Words that a setting may have; the first is its default where the table says nothing.

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from perdure.core.budget import Nano
+from perdure.core.charge import NANO
+
+_DOLLAR = Nano(NANO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,18 @@ class ProxyConfig:
     max_wait: timedelta = timedelta(minutes=1)
     drain: timedelta = timedelta(seconds=30)
     url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SpendConfig:
+    """When it is told that far more than usual is spent with a credential in an hour: over
+    ``factor`` usual deviations above the median of the last ``days`` (0: never), and over ``least``
+    dollars; not before there are ``hours`` hours to compare with."""
+
+    days: int = 7
+    factor: int = 6
+    least: Nano = _DOLLAR
+    hours: int = 24
 
 
 @dataclass(frozen=True, slots=True)

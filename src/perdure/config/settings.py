@@ -18,6 +18,7 @@ from perdure.config.sections import (
     ProxyConfig,
     RetentionConfig,
     ServerConfig,
+    SpendConfig,
     StoreConfig,
     TestingConfig,
     WorkerConfig,
@@ -36,6 +37,7 @@ class Config:
     server: ServerConfig = field(default_factory=ServerConfig)
     gateway: GatewayConfig = field(default_factory=GatewayConfig)
     proxy: ProxyConfig = field(default_factory=ProxyConfig)
+    spend: SpendConfig = field(default_factory=SpendConfig)
     retention: RetentionConfig = field(default_factory=RetentionConfig)
     log: LogConfig = field(default_factory=LogConfig)
     testing: TestingConfig = field(default_factory=TestingConfig)

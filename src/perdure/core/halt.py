@@ -13,23 +13,29 @@ from typing import NamedTuple
 from perdure.core.keys import part
 from perdure.core.shared import Document
 
+PREFIX = "halt/"
+
 
 class Halt(NamedTuple):
-    """``by`` whom, ``at`` (seconds since 1970), and why."""
+    """``by`` whom, ``at`` (seconds since 1970), and why; ``name`` is what is halted."""
 
     by: str
     at: float
     reason: str = ""
+    name: str = ""
 
 
 def agent_key(name: str) -> str:
     """The document that halts an agent."""
-    return f"halt/agent/{part(name)}"
+    return f"{PREFIX}agent/{part(name)}"
 
 
 def tenant_key(name: str) -> str:
     """The document that halts a tenant."""
-    return f"halt/tenant/{part(name)}"
+    return f"{PREFIX}tenant/{part(name)}"
+
+
+KEYS = {"agent": agent_key, "tenant": tenant_key}
 
 
 def keys(agent: str, tenant: str) -> tuple[str, ...]:
@@ -48,7 +54,8 @@ def decode(body: bytes) -> Halt | None:
         return None
     try:
         found = json.loads(body)
-        return Halt(str(found["by"]), float(found["at"]), str(found.get("reason", "")))
+        texts = str(found.get("reason", "")), str(found.get("name", ""))
+        return Halt(str(found["by"]), float(found["at"]), *texts)
     except (ValueError, TypeError, KeyError, AttributeError):
         return Halt("", 0.0, "the document cannot be read")
 

@@ -27,6 +27,7 @@ from perdure.runtime.housekeeping import Housekeeping
 from perdure.runtime.maintenance import Maintenance
 from perdure.runtime.recorder import RETRY_DELAYS
 from perdure.runtime.runtime import Runtime
+from perdure.runtime.spending import Spending, SpendingSettings
 from perdure.store.base import Membership, Store
 from perdure.store.blobs import Blobs
 from perdure.store.retention import Keeping
@@ -42,7 +43,8 @@ POLL = timedelta(seconds=15)  # claims are told; this only covers a lost wake-up
 class WorkerSettings:
     """``concurrency``: attempts at a time. ``lease``: how long a silent worker keeps its runs.
     ``max_attempt``: an attempt parks between two effects when it is this old (C6). ``drain``: how
-    long SIGTERM lets effects in flight take. ``keeping``: what the leader deletes in time."""
+    long SIGTERM lets effects in flight take. ``keeping``: what the leader deletes in time.
+    ``spending``: of what it tells."""
 
     concurrency: int = 100
     lease: timedelta = timedelta(seconds=10)
@@ -50,6 +52,7 @@ class WorkerSettings:
     max_attempt: timedelta | None = None
     drain: timedelta = timedelta(seconds=30)
     keeping: Keeping = field(default_factory=Keeping)
+    spending: SpendingSettings = field(default_factory=SpendingSettings)
 
 
 class Worker:
@@ -89,6 +92,7 @@ class Worker:
         self._maintenance = Maintenance(
             store, self.id, Housekeeping(store, blobs, self.settings.keeping)
         )
+        self._spending = Spending(store, self.settings.spending, self.runtime.hanging.strange)
         self._loops: list[asyncio.Task[None]] = []
         self._undo: list[Callable[[], None]] = []
 
@@ -142,6 +146,8 @@ class Worker:
         self._undo.append(self.store.listen("work", self._told_of_work))
         self._undo.append(self.store.listen(f"worker:{self.id}", self._told_of_run))
         self._loops.append(loop.create_task(self._maintenance.run()))
+        leads = self._maintenance
+        self._loops.append(loop.create_task(self._spending.run(lambda: leads.leading)))
         if claim:
             self._loops.append(loop.create_task(self._claim_forever()))
 
