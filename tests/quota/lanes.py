@@ -1,0 +1,128 @@
+"""What the provider limits in a play, and what asks for it: one lane for each meter.
+
+A lane is one model with one limit of one kind, its agent's runs, and how much of the limit has to
+be used at least.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from perdure.testing.simulator import Sizes
+
+KINDS = ("window", "bucket", "small-bucket", "second")
+# The setting's name -> what the provider counts, and whose kind of limit it is.
+LIMITS = {
+    "rpm": ("requests", "anthropic"),
+    "itpm": ("input", "anthropic"),
+    "otpm": ("output", "anthropic"),
+    "tpm": ("tokens", "openai"),
+}
+AMOUNTS = {"rpm": 300, "itpm": 300_000, "otpm": 400_000, "tpm": 200_000}  # a minute's
+CALLS = 3  # of a run
+DEMAND = 1.2  # of the limit
+LARGEST = 0.01  # of a minute's quota: the largest call
+SIZES = Sizes("lognormal", mean=900, tail=1.0)  # the provider's answers, before they are bound
+RATE = 80.0  # tokens a second
+EXTRA = 60  # tokens of a request beside its words, about
+
+
+@dataclass(frozen=True)
+class Lane:
+    """``amount`` a minute; ``window``: seconds in which the provider counts its share of that."""
+
+    kind: str
+    limit: str
+    amount: int
+    window: float = 60.0
+
+    @property
+    def name(self) -> str:
+        """Of its model, its agent and its quota."""
+        return f"{self.kind}-{self.limit}"
+
+    @property
+    def provider(self) -> str:
+        """Whose limits are like that."""
+        return LIMITS[self.limit][1]
+
+    @property
+    def per(self) -> float:
+        """Seconds that the limit as it is declared covers."""
+        return 60.0 if self.kind == "second" else self.window
+
+    @property
+    def most(self) -> int:
+        """Tokens of the largest call."""
+        return 40 if self.limit == "rpm" else int(self.amount * LARGEST)
+
+    def quota(self) -> dict[str, Any]:
+        """For the provider."""
+        amount = self.amount * self.per / 60
+        what = {"what": LIMITS[self.limit][0], "amount": amount, "per": self.per, "kind": self.kind}
+        return {"limits": [what], "name": self.name, "models": [self.name]}
+
+    def settings(self) -> str:
+        """For perdure.toml."""
+        lines = [
+            "[[limits]]",
+            f'provider = "{self.provider}"',
+            f'model = "{self.name}"',
+            f"{self.limit} = {self.amount}",
+            f'window = "{1 if self.kind == "second" else self.window:g}s"',
+        ]
+        if self.kind == "small-bucket":
+            lines.append(f"burst = {0.1 * self.window / 60:g}")
+        return "\n".join(lines) + "\n"
+
+    def calls(self, chance: random.Random, count: int = CALLS) -> list[dict[str, Any]]:
+        """What a run asks for: words of its prompts, bounds of its answers."""
+        found = []
+        for _ in range(count):
+            words, most = 10, 40
+            if self.limit == "itpm":
+                words = min(self.most - EXTRA, Sizes("lognormal", self.most / 4, 0.7).draw(chance))
+            if self.limit == "tpm":
+                most = min(self.most, 16 + Sizes("lognormal", self.most / 4, 0.7).draw(chance))
+            if self.limit == "otpm":
+                most = self.most
+            found.append({"words": words, "most": most, "stream": chance.random() < 0.5})
+        return found
+
+    def mean(self) -> float:
+        """What a call takes of the limit, on average."""
+        if self.limit == "rpm":
+            return 1.0
+        chance = random.Random(1)
+        calls = self.calls(chance, 4000)
+        if self.limit == "itpm":
+            return sum(call["words"] + EXTRA for call in calls) / len(calls)
+        if self.limit == "tpm":
+            return sum(float(call["most"]) for call in calls) / len(calls)
+        return sum(min(call["most"], SIZES.draw(chance)) for call in calls) / len(calls)
+
+    def runs_a_second(self) -> float:
+        """The demand."""
+        return DEMAND * self.amount / 60 / self.mean() / CALLS
+
+    @property
+    def least(self) -> float:
+        """The part of the limit that has to be used: what docs/decisions/0019-exact-windows.md
+        computes from window, slack and the largest call."""
+        if self.kind == "second":
+            counted, slack = 1.0, 0.1
+        else:
+            counted, slack = self.window, min(1.0, max(0.1, 0.05 * self.window))
+        amount = self.amount * counted / 60
+        largest = 1 if self.limit == "rpm" else self.most
+        if counted == 60 and largest <= LARGEST * amount:
+            return 0.95
+        if self.limit == "otpm":
+            # Held above what is expected: 4 standard deviations of what is in flight at once.
+            flight = self.mean() / RATE * self.amount / 60 / self.mean()
+            deviation = 4 * self.mean() * math.sqrt(max(1.0, flight))
+            return max(0.1, 1 - deviation / amount) * 0.95
+        return max(0.1, 60 / 61 * counted / (counted + slack) - largest / amount)
