@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -57,7 +57,7 @@ def command(
     found = lines(budgets, listed.documents, listed.now)
     shown, more = found[:limit], max(0, len(found) - limit)
     if json_:
-        output.document({"budgets": [_view(line) for line in shown], "more": more})
+        output.document({"budgets": [line.document() for line in shown], "more": more})
         return
     if not config.budgets:
         output.note("The settings name no [[budgets]].")
@@ -97,23 +97,3 @@ def _row(line: Line) -> list[str]:
         left,
         anew,
     ]
-
-
-def _view(line: Line) -> dict[str, Any]:
-    from perdure.core.hooks import usd
-
-    budget = line.budget
-    anew = None if line.anew is None else datetime.fromtimestamp(line.anew, UTC).isoformat()
-    return {
-        "name": budget.name,
-        "per": budget.per,
-        "subject": line.subject,
-        "every": budget.every or None,
-        "hard": budget.hard,
-        "amount_usd": float(usd(budget.usd)),
-        "spent_usd": float(usd(line.spent)),
-        "reserved_usd": float(usd(line.reserved)),
-        "planned_usd": float(usd(line.planned)),
-        "left_usd": float(usd(line.left)),
-        "begins_anew_at": anew,
-    }

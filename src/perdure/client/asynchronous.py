@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from time import monotonic
 from typing import Any, Self, TypeVar
@@ -155,6 +155,32 @@ class AsyncClient:
     async def limits(self) -> dict[str, Any]:
         """How full the providers' limits are, over all workers: what ``GET /api/limits`` says."""
         return await self._do(calls.limits(self._retries))
+
+    async def costs(self, by: str | Sequence[str] = "model", **filters: Any) -> dict[str, Any]:
+        """What model calls cost: what ``GET /api/costs`` says. ``by``: agent, model, day ...; one
+        or several. ``filters``: since, until (datetimes with a zone), run, session, agent, step,
+        feature, tenant, provider, model, credential, target, route, source, limit. Raises
+        InvalidInput."""
+        return await self._do(calls.costs(self._retries, by, filters))
+
+    async def budgets(self) -> list[dict[str, Any]]:
+        """What each budget has left: what ``GET /api/budgets`` says."""
+        return await self._do(calls.budgets(self._retries))
+
+    async def halts(self) -> list[dict[str, Any]]:
+        """Which agents and tenants are halted: what ``GET /api/halts`` says."""
+        return await self._do(calls.halts(self._retries))
+
+    async def halt(
+        self, *, agent: str | None = None, tenant: str | None = None, reason: str = ""
+    ) -> dict[str, Any]:
+        """Stop the model calls of an agent or for a tenant, on every worker within a second. Raises
+        InvalidInput."""
+        return await self._do(calls.halt(self._retries, agent, tenant, reason))
+
+    async def lift(self, *, agent: str | None = None, tenant: str | None = None) -> dict[str, Any]:
+        """Let them go out again. Raises NotFound where nothing is halted."""
+        return await self._do(calls.lift(self._retries, agent, tenant))
 
     async def runs(self, **filters: Any) -> AsyncIterator[RunView]:
         """Runs, newest first, without inputs and results; pages are read as they are needed.

@@ -17,7 +17,7 @@ import orjson
 from perdure import codec
 from perdure.client.asking import Answer, Call, Retries, Steps, asking
 from perdure.client.views import AgentView, RunView, agent_view, run_view
-from perdure.errors import InvalidInput, WaitOver
+from perdure.errors import InvalidInput, UsageError, WaitOver
 
 CHUNK = 30.0  # seconds that one request waits; proxies cut longer silences
 
@@ -167,6 +167,57 @@ def agents(retries: Retries) -> Steps[list[AgentView]]:
 
 def limits(retries: Retries) -> Steps[dict[str, Any]]:
     answer = yield from asking(Call("GET", _path("limits")), retries)
+    found: dict[str, Any] = orjson.loads(answer.body)
+    return found
+
+
+def costs(
+    retries: Retries, by: str | Iterable[str], filters: Mapping[str, Any]
+) -> Steps[dict[str, Any]]:
+    names = by if isinstance(by, str) else ",".join(by)
+    return read(retries, "costs", [("by", names), *query(filters)])
+
+
+def budgets(retries: Retries) -> Steps[list[dict[str, Any]]]:
+    found = yield from read(retries, "budgets")
+    return list(found["budgets"])
+
+
+def halts(retries: Retries) -> Steps[list[dict[str, Any]]]:
+    found = yield from read(retries, "halts")
+    return list(found["halts"])
+
+
+def halt(
+    retries: Retries, agent: str | None, tenant: str | None, reason: str
+) -> Steps[dict[str, Any]]:
+    kind, name = _halted(agent, tenant)
+    body = orjson.dumps({"kind": kind, "name": name, "reason": reason})
+    call = Call("POST", _path("halts"), body=body, repeatable=True)
+    answer = yield from asking(call, retries)
+    found: dict[str, Any] = orjson.loads(answer.body)
+    return found
+
+
+def lift(retries: Retries, agent: str | None, tenant: str | None) -> Steps[dict[str, Any]]:
+    kind, name = _halted(agent, tenant)
+    call = Call("DELETE", _path("halts"), (("kind", kind), ("name", name)))
+    answer = yield from asking(call, retries)
+    found: dict[str, Any] = orjson.loads(answer.body)
+    return found
+
+
+def _halted(agent: str | None, tenant: str | None) -> tuple[str, str]:
+    if (agent is None) == (tenant is None):
+        raise UsageError("Say which agent, or which tenant: one of the two.")
+    return ("agent", agent) if agent is not None else ("tenant", tenant or "")
+
+
+def read(
+    retries: Retries, what: str, params: Iterable[tuple[str, str]] = ()
+) -> Steps[dict[str, Any]]:
+    """A document of the gateway's."""
+    answer = yield from asking(Call("GET", _path(what), tuple(params)), retries)
     found: dict[str, Any] = orjson.loads(answer.body)
     return found
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
 from perdure.core.budget import PREFIX, Budget, balance
+from perdure.core.charge import NANO
 from perdure.core.keys import part
 from perdure.core.period import ends, period
 from perdure.core.shared import Document
@@ -28,6 +30,25 @@ class Line(NamedTuple):
     def left(self) -> int:
         """What a new call may cost; below 0 where a soft budget is overdrawn."""
         return self.budget.usd - self.spent - self.reserved - self.planned
+
+    def document(self) -> dict[str, Any]:
+        """As JSON, money in dollars."""
+        budget, anew = self.budget, self.anew
+        return {
+            "name": budget.name,
+            "per": budget.per,
+            "subject": self.subject,
+            "every": budget.every or None,
+            "hard": budget.hard,
+            "amount_usd": budget.usd / NANO,
+            "spent_usd": self.spent / NANO,
+            "reserved_usd": self.reserved / NANO,
+            "planned_usd": self.planned / NANO,
+            "left_usd": self.left / NANO,
+            "begins_anew_at": (
+                None if anew is None else datetime.fromtimestamp(anew, UTC).isoformat()
+            ),
+        }
 
 
 def lines(budgets: Iterable[Budget], documents: Mapping[str, Document], now: float) -> list[Line]:

@@ -16,7 +16,9 @@ from perdure.server.routes.actions import Actions
 from perdure.server.routes.agents import Agents
 from perdure.server.routes.dead_letters import DeadLetters
 from perdure.server.routes.events import Events
+from perdure.server.routes.halts import Halts
 from perdure.server.routes.limits import Limits
+from perdure.server.routes.money import Money
 from perdure.server.routes.probes import Probes
 from perdure.server.routes.problems import Problems
 from perdure.server.routes.runs import Runs
@@ -76,7 +78,7 @@ def _cors(server: ServerConfig) -> Middleware:
     return Middleware(
         CORSMiddleware,
         allow_origins=server.cors_origins,
-        allow_methods=("GET", "POST"),
+        allow_methods=("GET", "POST", "DELETE"),
         allow_headers=ASKED,
         expose_headers=TOLD,
         max_age=int(server.cors_max_age.total_seconds()),
@@ -88,6 +90,7 @@ def _routes(service: Service) -> list[Route | WebSocketRoute]:
     runs, actions = Runs(service, events), Actions(service)
     agents, probes = Agents(service), Probes(service)
     letters, problems = DeadLetters(service), Problems()
+    money, halts = Money(service), Halts(service)
     return [
         Route("/api/agents/{agent}/runs", runs.create, methods=["POST"]),
         Route("/api/runs/{id}", runs.show),
@@ -104,6 +107,9 @@ def _routes(service: Service) -> list[Route | WebSocketRoute]:
         Route("/api/agents", agents.find),
         Route("/api/agents/{agent}", agents.show),
         Route("/api/limits", Limits(service).find),
+        Route("/api/costs", money.costs),
+        Route("/api/budgets", money.budgets),
+        Route("/api/halts", halts.answer, methods=["GET", "POST", "DELETE"]),
         Route("/healthz", probes.health),
         Route("/readyz", probes.ready),
         Route("/metrics", probes.metrics),

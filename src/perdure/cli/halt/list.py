@@ -25,10 +25,10 @@ def command(json_: bool, store: str | None, config_file: Path | None) -> None:
     from datetime import UTC, datetime
 
     from perdure.cli import process
-    from perdure.cli.halt.switch import view
     from perdure.cli.terminal import output
     from perdure.cli.terminal.times import stamp
     from perdure.runtime.halting import halts
+    from perdure.server.routes.halts import view
 
     config = options.load(config_file, store)
     process.prepare(config)

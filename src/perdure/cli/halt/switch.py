@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from perdure.config import Config
@@ -18,6 +17,7 @@ def switch(kind: str, name: str, reason: str, *, json_: bool, config: Config) ->
     from perdure.cli import process
     from perdure.cli.terminal import output
     from perdure.runtime.halting import halt
+    from perdure.server.routes.halts import view
 
     try:
         by = getpass.getuser()
@@ -35,14 +35,3 @@ def switch(kind: str, name: str, reason: str, *, json_: bool, config: Config) ->
         return
     print(f"The {kind} {name} makes no new model calls.")
     output.note(f"Lift it: perdure halt lift {kind} {name}")
-
-
-def view(halted: Halted) -> dict[str, Any]:
-    """As JSON."""
-    return {
-        "kind": halted.kind,
-        "name": halted.name,
-        "by": halted.halt.by,
-        "at": datetime.fromtimestamp(halted.halt.at, UTC).isoformat(),
-        "reason": halted.halt.reason,
-    }

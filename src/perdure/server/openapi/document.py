@@ -35,7 +35,7 @@ def document(base: str = "/") -> dict[str, Any]:
             {"name": "changing", "description": "What is done to a run from outside."},
             {"name": "dead letters", "description": "Runs that are out of attempts."},
             {"name": "agents", "description": "What can be run."},
-            {"name": "gateway", "description": "Limits of the model providers."},
+            {"name": "gateway", "description": "Limits of the model providers, money."},
             {"name": "server", "description": "The server itself."},
         ],
         "paths": paths(),

@@ -250,6 +250,37 @@ def _gateway() -> dict[str, Any]:
                 {"200": _json("Over all workers, by pool.", "Limits"), **_refused()},
             )
         },
+        "/api/costs": {
+            "get": _operation(
+                "getCosts", "gateway", "What model calls cost.",
+                {"200": _json("By group, the dearest first.", "Costs"), **_refused()},
+                *p.COSTS,
+            )
+        },
+        "/api/budgets": {
+            "get": _operation(
+                "getBudgets", "gateway", "What each budget has left.",
+                {"200": _json("In the settings' order.", "BudgetList"), **_refused()},
+            )
+        },
+        "/api/halts": {
+            "get": _operation(
+                "findHalts", "gateway", "What is halted.",
+                {"200": _json("The longest first.", "HaltList"), **_refused()},
+            ),
+            "post": _operation(
+                "halt", "gateway", "Stop the model calls of an agent or for a tenant.",
+                {"200": _json("It is halted.", "Halt"), **_refused(400, 413)},
+                requestBody=_body(ref("HaltOrder"), required=True, example={
+                    "kind": "agent", "name": "greet", "reason": "too chatty",
+                }),
+            ),
+            "delete": _operation(
+                "lift", "gateway", "Let them go out again.",
+                {"200": _json("It was halted so.", "Halt"), **_refused(404, 413)},
+                p.HALTED, p.HALTED_NAME,
+            ),
+        },
     }  # fmt: skip
 
 

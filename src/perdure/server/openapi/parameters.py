@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from perdure.runtime.halting import MAX_TEXT as HALT_TEXT
 from perdure.server.openapi.schemas import ID, NO_NUL, RUN_ID, TIME, TRACE, TRACE_ID, ref
 from perdure.server.routes.actions import MAX_NAME
-from perdure.server.routes.listing import MAX_LIMIT, MAX_TEXT
+from perdure.server.routes.listing import MAX_LIMIT
+from perdure.server.routes.money import MAX_GROUPS
 from perdure.server.submission import KEY_PATTERN, MAX_KEY
+from perdure.server.web.choice import MAX_TEXT
 from perdure.server.web.cursor import PATTERN
+from perdure.store.spending import FILTER_NAMES, NAMES
 
 Parameter = dict[str, Any]
 _FILTER = {"type": "string", "maxLength": MAX_TEXT, "pattern": NO_NUL}
@@ -114,4 +118,28 @@ LISTING = [
 OF_KEY = query(
     "idempotency_key", _FILTER,
     "The run that was started with this Idempotency-Key.", example="order-7",
+)  # fmt: skip
+COSTS = [
+    query(
+        "by", {"type": "array", "items": {"type": "string", "enum": list(NAMES)}, "minItems": 1,
+               "uniqueItems": True},
+        "What to group by (model).", style="form", explode=False, example=["agent", "day"],
+    ),
+    query("since", TIME, "Written at this time or later.", example="2026-01-31T12:00:00Z"),
+    query("until", TIME, "Written before.", example="2027-01-31T12:00:00Z"),
+    *(
+        query(name, ID if name == "run" else _FILTER, f"Only of this {name}.",
+              example=RUN_ID if name == "run" else "greet")
+        for name in FILTER_NAMES
+    ),
+    query(
+        "limit", {"type": "integer", "minimum": 1, "maximum": MAX_GROUPS, "default": 100},
+        "Groups.", example=100,
+    ),
+]  # fmt: skip
+HALTED = query("kind", {"enum": ["agent", "tenant"]}, "What is halted.", required=True,
+               example="agent")  # fmt: skip
+HALTED_NAME = query(
+    "name", {"type": "string", "minLength": 1, "maxLength": HALT_TEXT, "pattern": NO_NUL},
+    "Its name.", required=True, example="greet",
 )  # fmt: skip

@@ -6,8 +6,10 @@ from __future__ import annotations
 from typing import Any
 
 from perdure.core.run import RunState
+from perdure.runtime.halting import MAX_TEXT
 from perdure.server.openapi.events import event
 from perdure.server.submission import MAX_LABEL, MAX_LABELS, MAX_PRIORITY, YEAR
+from perdure.store.spending import COUNTS
 
 Schema = dict[str, Any]
 
@@ -73,6 +75,16 @@ _SUMMARY: dict[str, Schema] = {
     "trace_id": TRACE,
     "traceparent": maybe(TEXT),
     "error": maybe(ref("Failure")),
+}
+
+NUMBER: Schema = {"type": "number"}
+_COST_SUMS: dict[str, Schema] = {
+    **dict.fromkeys(COUNTS, WHOLE),
+    "hit_rate": {**NUMBER, "description": "Part of the input out of the provider's cache."},
+    "cost_usd": NUMBER,
+    "cost_nano": {**WHOLE, "description": "Nano-dollars, exactly."},
+    "saved_usd": NUMBER,
+    "saved_nano": WHOLE,
 }
 
 SCHEMAS: dict[str, Schema] = {
@@ -272,6 +284,54 @@ SCHEMAS: dict[str, Schema] = {
             "next_admit_at": maybe(TIME),
         },
         ("what", "window_s", "amount", "used", "believed", "next_admit_at"),
+    ),
+    "Costs": closed(
+        {
+            "costs": {"type": "array", "items": ref("CostGroup")},
+            "total": closed(_COST_SUMS, tuple(_COST_SUMS)),
+            "more": {**WHOLE, "description": "Groups beyond the limit."},
+        },
+        ("costs", "total", "more"),
+    ),
+    "CostGroup": closed(
+        {"group": {"type": "object", "additionalProperties": TEXT}, **_COST_SUMS},
+        ("group", *_COST_SUMS),
+    ),
+    "BudgetList": closed({"budgets": {"type": "array", "items": ref("Budget")}}, ("budgets",)),
+    "Budget": closed(
+        {
+            "name": TEXT,
+            "per": TEXT,
+            "subject": {**TEXT, "description": "Whose it is; empty: of all together."},
+            "every": {**maybe(TEXT), "description": "When it begins anew; null: never."},
+            "hard": {"type": "boolean"},
+            "amount_usd": NUMBER,
+            "spent_usd": NUMBER,
+            "reserved_usd": {**NUMBER, "description": "What calls under way may cost."},
+            "planned_usd": {**NUMBER, "description": "What runs have set aside."},
+            "left_usd": NUMBER,
+            "begins_anew_at": maybe(TIME),
+        },
+        ("name", "per", "subject", "hard", "amount_usd", "spent_usd", "left_usd"),
+    ),
+    "HaltList": closed({"halts": {"type": "array", "items": ref("Halt")}}, ("halts",)),
+    "Halt": closed(
+        {
+            "kind": {"enum": ["agent", "tenant"]},
+            "name": TEXT,
+            "by": TEXT,
+            "at": TIME,
+            "reason": TEXT,
+        },
+        ("kind", "name", "by", "at", "reason"),
+    ),
+    "HaltOrder": closed(
+        {
+            "kind": {"enum": ["agent", "tenant"]},
+            "name": {**TEXT, "minLength": 1, "maxLength": MAX_TEXT, "pattern": NO_NUL},
+            "reason": {**TEXT, "maxLength": MAX_TEXT, "pattern": NO_NUL},
+        },
+        ("kind", "name"),
     ),
     "Explanation": closed(
         {

@@ -18,12 +18,11 @@ from perdure.errors import InvalidInput
 from perdure.server.run_view import SUMMARY, summary
 from perdure.server.web import cursor
 from perdure.server.web.answers import Json
-from perdure.server.web.choice import chosen, fields
+from perdure.server.web.choice import MAX_TEXT, chosen, fields
 from perdure.store.base import Store
 from perdure.store.rows import Filter
 
 MAX_LIMIT = 200
-MAX_TEXT = 1000  # characters of a filter's value
 COMMON = frozenset(
     {
         "agent", "tenant", "session", "parent", "label", "trace_id", "idempotency_key",
@@ -96,8 +95,8 @@ def read_filter(
         labels=labels,
         trace_id=_trace(single),
         idempotency_key=single.get("idempotency_key"),
-        created_after=_time(single, "created_after"),
-        created_before=_time(single, "created_before"),
+        created_after=read_time(single, "created_after"),
+        created_before=read_time(single, "created_before"),
         before_n=cursor.place(single["cursor"]) if "cursor" in single else None,
         limit=_limit(single),
     )
@@ -112,7 +111,8 @@ def _state(text: str) -> RunState:
         ) from None
 
 
-def _time(parameters: Mapping[str, str], name: str) -> datetime | None:
+def read_time(parameters: Mapping[str, str], name: str) -> datetime | None:
+    """A parameter's time; None: it is not there. Raises InvalidInput."""
     text = parameters.get(name)
     if text is None:
         return None

@@ -1,11 +1,15 @@
-"""Which members of an answer a client wants: ``?fields=id,state``."""
+"""What a query asks for, and which members of an answer: ``?fields=id,state``."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from starlette.requests import Request
+
 from perdure.errors import InvalidInput
+
+MAX_TEXT = 1000  # characters of a parameter's value
 
 
 def fields(text: str | None, known: Collection[str]) -> tuple[str, ...] | None:
@@ -30,3 +34,23 @@ def chosen(document: Mapping[str, Any], names: tuple[str, ...] | None) -> dict[s
         return dict(document)
     kept = set(names) | {f"{name}_encoding" for name in names}
     return {name: value for name, value in document.items() if name in kept}
+
+
+def single(request: Request, known: set[str]) -> dict[str, str]:
+    """Parameters, each there once at most. Raises InvalidInput."""
+    found: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name not in known:
+            raise InvalidInput(
+                f"There is no parameter {name[:100]!r}.",
+                hint=f"Parameters: {', '.join(sorted(known)) or 'none'}",
+                parameter=name[:100],
+            )
+        if "\0" in value or len(value) > MAX_TEXT:
+            raise InvalidInput(
+                f"{name} has at most {MAX_TEXT} characters, and no NUL.", parameter=name
+            )
+        if name in found:
+            raise InvalidInput(f"{name} is there twice.", parameter=name)
+        found[name] = value
+    return found
