@@ -348,7 +348,7 @@ class Mix:
             f"c{number}", (pool,), f"t{rng.randrange(tenants)}", 0, 0.0,
             int(prompt * rng.uniform(1.0, 1.15)) + 1, self.ceiling, mean, spread**2, self.rate,
         )  # fmt: skip
-        speed = self.rate * rng.uniform(0.7, 1.2)
+        speed = self.rate * rng.uniform(0.75, 1.25)
         return Call(demand, prompt - cached, cached, output, speed, rng.random() < 0.5)
 
 

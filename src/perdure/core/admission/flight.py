@@ -15,8 +15,9 @@ from perdure.core.admission.demand import Admitted, Demand
 from perdure.core.admission.limits import Limit
 from perdure.core.admission.meter import Meter
 
-# Standard deviations held above what is expected; why not 2: docs/decisions/0019-exact-windows.md
-Z = 4.0
+# Standard deviations held above what is expected; why: docs/decisions/0019-exact-windows.md
+Z = 3.0
+FIRST_S = 1.0  # from admission to a first token; large models of 2026 take 0.5 s and more
 REFRESH_S = 0.25  # how old a worker's totals may get before its calls are looked at again
 
 
@@ -37,7 +38,7 @@ class Flight:
         demand = self.demand
         if self.seen is None:
             # It is under way still, so it has been making tokens all the time.
-            made = min(demand.ceiling, demand.rate * max(0.0, now - self.at))
+            made = min(demand.ceiling, demand.rate * max(0.0, now - self.at - FIRST_S))
             self.booked = max(self.booked, int(made))
         else:
             self.booked = self.seen

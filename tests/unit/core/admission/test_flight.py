@@ -83,10 +83,10 @@ def test_totals_add_up_and_end_at_nothing() -> None:
     for demand in calls:
         hand.start(demand, Admitted(NOW, 0.5, {}))
     hand.saw("c3", 40)
-    hand.look(NOW + 1)
+    hand.look(NOW + 2)
     total = hand.totals["p"]
     assert total.calls == 10
-    assert total.made == sum(flight.booked for flight in hand.flights.values()) == 40 + 1 + 8 * 100
+    assert total.made == sum(flight.booked for flight in hand.flights.values()) == 40 + 9 * 100
     hand.end("c0", 5)
     hand.end("c0", 5)  # twice is once
     for demand in calls[1:]:

@@ -82,10 +82,10 @@ def test_output_is_booked_as_it_is_made() -> None:
 def test_output_that_nobody_watches_is_booked_at_its_rate() -> None:
     place = Place(POOL)
     admitted = place.goes(CALL)
-    place.beat(0.5)
-    assert place.used(0.5)[2] == 40  # 80 tokens a second
-    place.end(CALL, admitted, Usage(500, output=10), 0.6)
-    assert place.used(0.6)[2] == 10
+    place.beat(1.5)
+    assert place.used(1.5)[2] == 40  # 80 tokens a second, after the first
+    place.end(CALL, admitted, Usage(500, output=10), 1.6)
+    assert place.used(1.6)[2] == 10
 
 
 def test_what_a_dead_worker_had_in_flight_counts_as_made() -> None:
