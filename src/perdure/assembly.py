@@ -160,7 +160,7 @@ async def gated(config: Config, runtime: Runtime, retries: RetrySettings) -> Asy
             meters=meters,
             answers=runtime.store,
             crossed=runtime.hanging.crossed,
-            choose=runtime.hanging.route,
+            choose=runtime.hanging.choose,
         )
         await gate.open()
         runtime.ending.append(gate.close)

@@ -120,7 +120,14 @@ class Journey:
             if self._place is not None and (known := await self._place.find()) is not None:
                 return self._recalled(known)
             await self._choose()
-            return await self._enter()
+            entered = await self._enter()
+            if self._pass is None and self._hold is None:
+                return entered
+            # It may have waited for longer than a switch may take.
+            if (stop := await self._gate.halted(self.about)) is not None:
+                await self.unsent()
+                return self._refused(403, stop)
+            return entered
         except ConfigError as error:
             return self._refused(500, f"{error.message} {error.hint or ''}".strip())
 

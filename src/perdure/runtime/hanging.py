@@ -27,6 +27,12 @@ class Hanging:
         self._runtime = runtime
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def choose(self) -> Callable[[Asked], str | None] | None:
+        """``route``, where any App here has such a rule."""
+        agents = self._runtime.agents.values()
+        return self.route if any(agent.hooks.route is not None for agent in agents) else None
+
     def route(self, asked: Asked) -> str | None:
         """The route that the App of the calling agent names; None: none, or it failed."""
         agent = self._runtime.agents.get(asked.agent)
