@@ -33,6 +33,8 @@ COMMANDS = {
     "limits": Entry("perdure.cli.limits", "How full the providers' limits are."),
     "costs": Entry("perdure.cli.costs", "What model calls cost, by agent, model, day and more."),
     "budgets": Entry("perdure.cli.budgets", "What each budget has left."),
+    "routes": Entry("perdure.cli.routes", "Where model calls go: routes, targets, breakers."),
+    "drill": Entry("perdure.cli.drill", "Try a route's fallbacks before they have to stand in."),
     "halt": Entry("perdure.cli.halt", "Stop an agent's or a tenant's model calls, everywhere."),
     "keys": Entry("perdure.cli.keys", "API keys of the HTTP server."),
     "db": Entry("perdure.cli.db", "The database and the large values beside it."),

@@ -99,8 +99,8 @@ def real(rows: Iterable[Charge], target: str, why: str) -> tuple[Side, Side]:
     primary, drilled = Side(""), Side(target)
     names: list[str] = []
     for row in rows:
-        if row.source not in (Source.SENT, Source.FAILED, Source.VOID):
-            continue
+        if row.source not in (Source.SENT, Source.FAILED, Source.VOID) or row.feature == why:
+            continue  # an eval set that runs meanwhile is no real traffic
         reason = row.why.partition(":")[0]
         if row.target == target and reason == why:
             drilled.add(row)
