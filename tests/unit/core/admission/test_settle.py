@@ -92,7 +92,7 @@ def test_what_a_dead_worker_had_in_flight_counts_as_made() -> None:
     place = Place(POOL)
     place.goes(CALL, worker="dead")
     place.beat(5.1)
-    assert place.used(5.1)[2] == 50 + 40  # and four standard deviations
+    assert place.used(5.1)[2] == 50 + 30  # and three standard deviations
 
 
 def test_a_worker_that_was_taken_for_dead_goes_on() -> None:
