@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 from urllib.parse import quote, unquote_plus
 
 LONGEST = 96
 
 
+@lru_cache(maxsize=4096)
 def part(text: str) -> str:
     """``text`` as one part of a key: readable, without a slash, and of a bounded length."""
     quoted = quote(text, safe=":@ ").replace(" ", "+")

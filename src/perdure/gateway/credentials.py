@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Protocol
 
@@ -43,8 +44,13 @@ def named(headers: Mapping[str, str]) -> str:
     for name in _NAMES:
         value = headers.get(name)
         if value:
-            return "key-" + blake2b(value.encode("latin-1", "replace"), digest_size=4).hexdigest()
+            return _digest(value)
     return ""
+
+
+@lru_cache(maxsize=256)
+def _digest(value: str) -> str:
+    return "key-" + blake2b(value.encode("latin-1", "replace"), digest_size=4).hexdigest()
 
 
 def header(provider: str, format: str, secret: str) -> tuple[str, str]:

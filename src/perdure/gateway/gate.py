@@ -34,6 +34,8 @@ from perdure.gateway.estimates import Learned
 from perdure.gateway.formats import Question
 from perdure.gateway.journey import Journey
 from perdure.gateway.meters import limits_for
+from perdure.gateway.pasts import Pasts, Used
+from perdure.gateway.preflight import Preflights
 from perdure.gateway.pricing import Pricing
 from perdure.gateway.purse import Purse, said
 from perdure.gateway.replays import Replays
@@ -41,7 +43,7 @@ from perdure.gateway.request import Request
 from perdure.gateway.retries import RetrySettings
 from perdure.gateway.targets import Choose, Targets
 from perdure.gateway.trip import Call, Ended
-from perdure.gateway.usage import Usage
+from perdure.gateway.usage import Usage, reading
 from perdure.gateway.wallet import Wallet
 
 log = logging.getLogger("perdure.gateway")
@@ -94,7 +96,12 @@ class Gate:
         self._known_pools: dict[tuple[str, str, str], tuple[Pool, ...]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._estimates = Learned(self._board)
+        self._learning = bool(config.limits or config.routes)
         self._replays = Replays(self.pricing, spend)
+        self.preflights = Preflights(
+            config.agents, meters or store, self.purse.wallet, Pasts(self._board), worker,
+            self._pools, clock,
+        )  # fmt: skip
         self._ids = itertools.count()
 
     def begin(self, call: Call, asked: Question, ticket: Ticket, about: About) -> Journey:
@@ -112,7 +119,20 @@ class Gate:
     ) -> None:
         if self.cache is not None:
             self.cache.replayed(asked, about)
-        self._replays.add(call, model, answer, about, self._board.now())
+        now = self._board.now()
+        self._replays.add(call, model, answer, about, now)
+        if self.preflights.follows(about):
+            used, terms = reading(answer)
+            if used is not None:
+                cost = self.pricing.price(call.provider, model, used, now, terms).cost
+                # Whose key it was is not known any more; the limits it needs then were learned.
+                self.preflights.spent(about, used, cost, None)
+
+    def spent(self, journey: Journey, used: Usage | None, cost: int | None) -> None:
+        """What a try took of what its run was expected to."""
+        if self.preflights.follows(journey.about):
+            model = Used(journey.provider, journey.model, journey.credential)
+            self.preflights.spent(journey.about, used, cost or 0, model)
 
     async def open(self) -> None:
         """Load the price lists, which takes a quarter of a second."""
@@ -122,6 +142,7 @@ class Gate:
     async def close(self) -> None:
         """Give back what is left, enter what is not entered yet."""
         self._replays.flush()
+        await self.preflights.close()
         await self.admission.close()
         await self._estimates.close()
         await self.purse.wallet.close()
@@ -139,6 +160,9 @@ class Gate:
         while True:
             try:
                 found = halted(about.agent, about.tenant, await self._board.read(wanted))
+                if found is not None:  # it may just have been lifted
+                    fresh = await self._board.read(wanted, age=0.0)
+                    found = halted(about.agent, about.tenant, fresh)
                 break
             except StoreUnavailable:
                 await asyncio.sleep(RETRY_S)
@@ -167,9 +191,12 @@ class Gate:
 
     def pools(self, journey: Journey) -> tuple[Pool, ...]:
         """The limits that a try needs room in."""
+        return self._pools(journey.provider, journey.model, journey.credential)
+
+    def _pools(self, provider: str, model: str, credential: str) -> tuple[Pool, ...]:
         if not self._limits:
             return ()
-        key = journey.provider, journey.model, journey.credential
+        key = provider, model, credential
         found = self._known_pools.get(key)
         if found is None:
             if len(self._known_pools) > MODELS:
@@ -187,7 +214,7 @@ class Gate:
             tenant=about.tenant,
             priority=about.priority,
             since=since,
-            input=self.prompt_tokens(journey),
+            input=guess.input,
             ceiling=guess.ceiling,
             expected=guess.expected,
             variance=guess.variance,
@@ -202,7 +229,7 @@ class Gate:
 
     def learned(self, journey: Journey, ended: Ended, used: Usage | None) -> None:
         """What a try that is over says about the next ones."""
-        if used is None or ended.severity is not None:
+        if used is None or ended.severity is not None or not self._learning:
             return
         about = journey.about
         seconds = None if ended.first is None else ended.took - ended.first

@@ -110,13 +110,13 @@ class Journey:
     async def go(self) -> Go | Rest | Answer:
         """See ``Trip``."""
         self._loop = asyncio.get_running_loop()
-        if self._tries is None:
-            self._tries = Tries(
-                self._gate.retries, self._gate.clock, self._gate.random, self._deadline()
-            )
         try:
             if (stop := await self._gate.halted(self.about)) is not None:
                 return self._refused(403, stop)
+            if self._tries is None:  # now the store's clock is known, which the deadline is of
+                self._tries = Tries(
+                    self._gate.retries, self._gate.clock, self._gate.random, self._deadline()
+                )
             if self._place is not None and (known := await self._place.find()) is not None:
                 return self._recalled(known)
             await self._choose()
@@ -157,6 +157,9 @@ class Journey:
         return self._gate.clock() + (self.about.deadline - self._gate.now()).total_seconds()
 
     async def _choose(self) -> None:
+        targets = self._gate.targets
+        if not targets.any:
+            return
         if self._asked is None:
             about = self.about
             self._asked = Asked(
@@ -164,13 +167,13 @@ class Journey:
                 self._gate.prompt_tokens(self), about.run_id or "", about.session,
             )  # fmt: skip
             if self.request.shape is not None and self._call.provider != "bedrock":
-                self._route = self._gate.targets.route(self._asked)
+                self._route = targets.route(self._asked)
         if self._route is None or self._chosen is not None:
             return
-        chosen = await self._gate.targets.next(self._route, self._asked, self._tried, self._chance)
+        chosen = await targets.next(self._route, self._asked, self._tried, self._chance)
         if chosen is None:  # every one was tried: from the start
             self._tried = []
-            chosen = await self._gate.targets.next(self._route, self._asked, (), self._chance)
+            chosen = await targets.next(self._route, self._asked, (), self._chance)
         self._chosen = chosen
 
     async def _enter(self) -> Go | Rest | Answer:
@@ -182,6 +185,7 @@ class Journey:
             self.request,
             now.timestamp(),
             self.about.budget,
+            gate.preflights.aside(self.about.run_id),
         )
         if isinstance(funded, Broke):
             await self._unsaid()
@@ -268,6 +272,7 @@ class Journey:
                 self._pass.refused(after.total_seconds() if after else 0.0)
         self._leave_pass(used, sent=sent, took_s=ended.took)
         self._gate.learned(self, ended, used)
+        self._gate.spent(self, used, cost)
         if (hold := self._hold) is not None:
             self._hold = None
             paid = self._paid(ended, hold, cost, sent)

@@ -47,6 +47,11 @@ class Targets:
         self._choose = choose
         self._fine: dict[str, int] = {}  # what went well since the last failure, by target
 
+    @property
+    def any(self) -> bool:
+        """Whether a call can be sent anywhere but where its SDK wants it."""
+        return bool(self._routes) or self._choose is not None
+
     def route(self, asked: Asked) -> Route | None:
         """The route of a call; None: it goes where the SDK wants it. Raises ConfigError where the
         user's rule names none."""

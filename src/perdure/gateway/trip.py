@@ -18,12 +18,11 @@ from perdure.gateway.outgoing import Outgoing
 
 
 class Call(NamedTuple):
-    """A model call, as it leaves the SDK. ``url``: scheme, host, port and path. ``headers`` are
-    case-insensitive. ``credential`` is the label of what they carry, where it has one."""
+    """A model call, as it leaves the SDK. ``headers`` are case-insensitive; ``credential`` is the
+    label of what they carry, where it has one."""
 
     provider: str
     wire: Format
-    url: str
     host: str
     path: str
     headers: Mapping[str, str]

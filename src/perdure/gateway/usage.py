@@ -49,9 +49,11 @@ def reading(answer: Answer) -> tuple[Usage | None, Mapping[str, str]]:
     if read is None or answer.status >= 400:
         return None, {}
     documents = _documents(answer)
-    return read(documents), _terms(documents)
+    told = any(word in answer.body for word in _TELLING)
+    return read(documents), _terms(documents) if told else {}
 
 
+_TELLING = (b'"service_tier"', b'"speed"', b'"audio_tokens"')
 _ORDINARY = ("", "default", "standard", "auto", "on_demand")
 
 

@@ -164,21 +164,32 @@ async def test_a_stream_may_be_left_broken(
     assert "Error" in await ground.result(await ground.start("agent", None))
 
 
-async def test_a_target_that_comes_back_is_asked_again(
+async def several(n: int) -> None:
+    for _ in range(n):
+        await whole()
+
+
+async def test_a_target_that_fails_is_left_alone(
     ground: Ground, begin: Begin, sim: ProviderSimulator
 ) -> None:
-    async def agent(n: int) -> None:
-        for _ in range(n):
-            await whole()
-
     sim.down("east")
     app = App()
-    app.add(agent)
-    await begin(app, sim, routes(sim, 'break_after = 2\nopen_for = "300ms"'))
+    app.add(several, name="agent")
+    await begin(app, sim, routes(sim, 'break_after = 2\nopen_for = "1h"'))
     await ground.result(await ground.start("agent", 6))
     # Open after two failures: the rest went to the other one at once.
     failed = await ground.store.costs(CostFilter(source="failed", by=("target",)))
     assert [(row.group["target"], row.calls) for row in failed] == [("east", 2)]
+
+
+async def test_a_target_that_comes_back_is_asked_again(
+    ground: Ground, begin: Begin, sim: ProviderSimulator
+) -> None:
+    sim.down("east")
+    app = App()
+    app.add(several, name="agent")
+    await begin(app, sim, routes(sim, 'break_after = 2\nopen_for = "300ms"'))
+    await ground.result(await ground.start("agent", 3))
     sim.up("east")
     await sim_asked(ground, sim)
 

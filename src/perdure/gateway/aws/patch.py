@@ -78,8 +78,7 @@ def _serve(
         return Served(way.answer)
     if way is None or boundary is None:
         return None
-    whole = f"{url.scheme}://{url.netloc}{url.path}"
-    call = Call(way.provider, way.wire, whole, host, path, _plain(request.headers), _body(request))
+    call = Call(way.provider, way.wire, host, path, _plain(request.headers), _body(request))
     line = _Line(capture, boundary, request, send)
     return drive(capture.perform(call, line))
 

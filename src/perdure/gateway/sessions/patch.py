@@ -101,8 +101,7 @@ async def _serve(
         return None
     else:
         body = await read_body(session, data, json, headers)
-        whole = str(url.with_query(None))
-        call = Call(way.provider, way.wire, whole, host, url.path, headers, body)
+        call = Call(way.provider, way.wire, host, url.path, headers, body)
         again = _again(session, way_out.send, method, url, options, headers, body)
         line = SessionLine(capture, boundary, again, way_out.hold)
         served = await capture.perform(call, line)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from perdure.core.ports import About, Boundary, Ticket
@@ -164,13 +164,19 @@ class SyncLine(SyncReach):
         return SyncChannel()
 
 
+def _encoded(response: Any) -> bool:
+    """Whether the body has to be decoded. Where it has not, the stream itself is read: what the
+    libraries do to each piece costs more than the rest of capture."""
+    return bool(response.headers.get("content-encoding", "identity") != "identity")
+
+
 class AsyncIncoming:
     """See ``outcome.Incoming``."""
 
     def __init__(self, library: Library, response: Any) -> None:
         self._library = library
         self._response = response
-        self._pieces: AsyncGenerator[bytes, None] = response.aiter_bytes()
+        self._pieces: Any = response.aiter_bytes() if _encoded(response) else aiter(response.stream)
         self.status: int = response.status_code
         self.headers: Mapping[str, str] = response.headers
 
@@ -186,7 +192,8 @@ class AsyncIncoming:
     async def close(self) -> None:
         """See ``outcome.Incoming``."""
         try:
-            await self._pieces.aclose()
+            if (close := getattr(self._pieces, "aclose", None)) is not None:
+                await close()
             await self._response.aclose()
         except Exception as error:
             if failed(self._library, error) is None:
@@ -199,7 +206,7 @@ class SyncIncoming:
     def __init__(self, library: Library, response: Any) -> None:
         self._library = library
         self._response = response
-        self._pieces: Generator[bytes, None, None] = response.iter_bytes()
+        self._pieces: Any = response.iter_bytes() if _encoded(response) else iter(response.stream)
         self.status: int = response.status_code
         self.headers: Mapping[str, str] = response.headers
 
@@ -215,7 +222,8 @@ class SyncIncoming:
     async def close(self) -> None:
         """See ``outcome.Incoming``."""
         try:
-            self._pieces.close()
+            if (close := getattr(self._pieces, "close", None)) is not None:
+                close()
             self._response.close()
         except Exception as error:
             if failed(self._library, error) is None:

@@ -159,22 +159,26 @@ def _route(capture: Capture, boundary: Boundary | None, request: Any) -> Passage
 
 def _call(way: Passage, request: Any, body: bytes) -> Call:
     url = request.url
-    whole = f"{url.scheme}://{url.netloc.decode()}{url.path}"
-    return Call(way.provider, way.wire, whole, url.host, url.path, request.headers, body)
+    return Call(way.provider, way.wire, url.host, url.path, request.headers, body)
 
 
 def _marked(library: Library, request: Any, body: bytes, outgoing: Outgoing | None) -> Any:
     """A fresh request for each try. The mark must not be on the SDK's own one: a redirect copies
     its extensions, and would slip through."""
-    url, headers, extensions = request.url, request.headers, {**request.extensions, MARK: True}
-    if outgoing is not None:
-        if outgoing.url:
-            query = request.url.query
-            url = library.module.URL(outgoing.url).copy_with(query=query or None)
-        headers = outgoing.headers_over(request.headers)
-        body = body if outgoing.body is None else outgoing.body
-        if outgoing.silence is not None:
-            extensions["timeout"] = _bounded(extensions.get("timeout") or {}, outgoing.silence)
+    url, extensions = request.url, {**request.extensions, MARK: True}
+    if outgoing is None:
+        # Its body has been read, so that its stream can be sent any number of times.
+        again = object.__new__(type(request))
+        again.__dict__.update(request.__dict__)
+        again.extensions = extensions
+        return again
+    if outgoing.url:
+        query = request.url.query
+        url = library.module.URL(outgoing.url).copy_with(query=query or None)
+    headers = outgoing.headers_over(request.headers)
+    body = body if outgoing.body is None else outgoing.body
+    if outgoing.silence is not None:
+        extensions["timeout"] = _bounded(extensions.get("timeout") or {}, outgoing.silence)
     return library.module.Request(
         request.method, url, headers=headers, content=body, extensions=extensions
     )
