@@ -165,7 +165,6 @@ class _Exchange:
         call = Call(
             asked.upstream.provider,
             wire,
-            asked.upstream.url(asked.path),
             asked.upstream.host,
             asked.path,
             out,
@@ -181,7 +180,8 @@ class _Exchange:
             )
         if wire.name not in SHAPES:
             proxy.count("perdure_proxy_unmetered_total", provider=call.provider, format=wire.name)
-        line = Line(proxy.capture, boundary, call, self._scope.get("query_string", b""))
+        where = asked.upstream.url(asked.path)
+        line = Line(proxy.capture, boundary, call, where, self._scope.get("query_string", b""))
         work = asyncio.ensure_future(proxy.capture.perform(call, line))
         served = await self._answered(work, line)
         if served is None:

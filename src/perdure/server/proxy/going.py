@@ -26,11 +26,15 @@ class Gone(Exception):
 
 
 class Line(AsyncLine):
-    """See ``gateway.line.Line``. ``sent``: it was put on the wire."""
+    """See ``gateway.line.Line``. ``url`` is where the call goes where no target says otherwise.
+    ``sent``: it was put on the wire."""
 
-    def __init__(self, capture: Capture, boundary: Outside, call: Call, query: bytes) -> None:
+    def __init__(
+        self, capture: Capture, boundary: Outside, call: Call, url: str, query: bytes
+    ) -> None:
         super().__init__(library, capture, boundary, self._send_once)
         self._call = call
+        self._url = url
         self._query = query
         self._left = False
         self.sent = False
@@ -48,7 +52,7 @@ class Line(AsyncLine):
 
     async def _send_once(self, outgoing: Outgoing | None) -> httpx2.Response:
         call = self._call
-        where, body, silence = call.url, call.body, SILENCE_S
+        where, body, silence = self._url, call.body, SILENCE_S
         headers: Any = call.headers
         if outgoing is not None:
             where = outgoing.url or where
