@@ -30,9 +30,9 @@ class Board:
         """The keeper's clock; after the first read, and never ahead of it."""
         return self._clock() + self._offset
 
-    async def read(self, keys: Sequence[str]) -> Mapping[str, Document]:
-        """The documents, at most ``AGE_S`` old. Raises StoreUnavailable."""
-        since = self._clock() - AGE_S
+    async def read(self, keys: Sequence[str], *, age: float = AGE_S) -> Mapping[str, Document]:
+        """The documents, at most ``age`` seconds old. Raises StoreUnavailable."""
+        since = self._clock() - age
         old = [key for key in keys if self._known.get(key, (-1e9, None))[0] < since]
         if old:
             self._learn(await self._shared.swap(old))

@@ -11,7 +11,10 @@ from perdure.gateway.formats.anthropic import MESSAGES
 from perdure.gateway.markers import MARKER, marked, worthwhile
 from perdure.gateway.request import Request
 
-TOOLS = [{"name": "search", "input_schema": {}}, {"name": "late", "defer_loading": True}]
+TOOLS: list[dict[str, Any]] = [
+    {"name": "search", "input_schema": {}},
+    {"name": "late", "defer_loading": True},
+]
 CHAT = [
     {"role": "user", "content": "Find it."},
     {
