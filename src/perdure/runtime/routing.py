@@ -1,5 +1,5 @@
-"""Where model calls go, for people who look: routes, how their targets are, and what the ledger says
-of each. Read and not changed."""
+"""Where model calls go, for people who look: routes, how their targets are, and what the ledger
+says of each. Read and not changed."""
 
 from __future__ import annotations
 

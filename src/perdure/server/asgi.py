@@ -21,6 +21,7 @@ from perdure.server.routes.limits import Limits
 from perdure.server.routes.money import Money
 from perdure.server.routes.probes import Probes
 from perdure.server.routes.problems import Problems
+from perdure.server.routes.routing import Routing
 from perdure.server.routes.runs import Runs
 from perdure.server.routes.socket import Socket
 from perdure.server.service import Service
@@ -107,6 +108,7 @@ def _routes(service: Service) -> list[Route | WebSocketRoute]:
         Route("/api/agents", agents.find),
         Route("/api/agents/{agent}", agents.show),
         Route("/api/limits", Limits(service).find),
+        Route("/api/routes", Routing(service).find),
         Route("/api/costs", money.costs),
         Route("/api/budgets", money.budgets),
         Route("/api/halts", halts.answer, methods=["GET", "POST", "DELETE"]),

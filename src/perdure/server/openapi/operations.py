@@ -250,6 +250,13 @@ def _gateway() -> dict[str, Any]:
                 {"200": _json("Over all workers, by pool.", "Limits"), **_refused()},
             )
         },
+        "/api/routes": {
+            "get": _operation(
+                "getRoutes", "gateway", "Where model calls go.",
+                {"200": _json("In the order in which routes are tried.", "Routes"), **_refused()},
+                p.COUNTED_SINCE,
+            )
+        },
         "/api/costs": {
             "get": _operation(
                 "getCosts", "gateway", "What model calls cost.",

@@ -137,6 +137,10 @@ COSTS = [
         "Groups.", example=100,
     ),
 ]  # fmt: skip
+COUNTED_SINCE = query(
+    "since", TIME, "Calls are counted from this time on (the last hour).",
+    example="2026-01-31T12:00:00Z",
+)  # fmt: skip
 HALTED = query("kind", {"enum": ["agent", "tenant"]}, "What is halted.", required=True,
                example="agent")  # fmt: skip
 HALTED_NAME = query(

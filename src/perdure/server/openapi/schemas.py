@@ -285,6 +285,56 @@ SCHEMAS: dict[str, Schema] = {
         },
         ("what", "window_s", "amount", "used", "believed", "next_admit_at"),
     ),
+    "Routes": closed(
+        {
+            "now": TIME,
+            "since": {**TIME, "description": "From when on calls are counted."},
+            "routes": {"type": "array", "items": ref("ModelRoute")},
+        },
+        ("now", "since", "routes"),
+    ),
+    "ModelRoute": closed(
+        {
+            "route": TEXT,
+            "rules": {"type": "object", "description": "What a call has to be like."},
+            "sticky": maybe(TEXT),
+            "calls": WHOLE,
+            "cost_usd": NUMBER,
+            "cost_per_call_usd": {**maybe(NUMBER), "description": "Of an answered call."},
+            "drill": {
+                **maybe(
+                    closed(
+                        {"target": TEXT, "percent": NUMBER, "until": TIME},
+                        ("target", "percent", "until"),
+                    )
+                ),
+                "description": "A failover drill that is under way.",
+            },
+            "targets": {"type": "array", "items": ref("ModelTarget")},
+        },
+        ("route", "rules", "calls", "cost_usd", "targets"),
+    ),
+    "ModelTarget": closed(
+        {
+            "target": TEXT,
+            "provider": maybe(TEXT),
+            "model": {**maybe(TEXT), "description": "Null: as the caller says."},
+            "base_url": maybe(TEXT),
+            "key": {**maybe(TEXT), "description": "A credential's label."},
+            "weight": WHOLE,
+            "breaker": {"enum": ["closed", "open", "half-open"]},
+            "until": {**maybe(TIME), "description": "When an open one may be probed."},
+            "failures": {**WHOLE, "description": "Those that a closed one counts."},
+            "calls": WHOLE,
+            "answered": WHOLE,
+            "share": {**maybe(NUMBER), "description": "Of the route's calls."},
+            "success": maybe(NUMBER),
+            "mean_ms": maybe(WHOLE),
+            "cost_usd": NUMBER,
+            "cost_per_call_usd": maybe(NUMBER),
+        },
+        ("target", "breaker", "calls", "answered", "cost_usd"),
+    ),
     "Costs": closed(
         {
             "costs": {"type": "array", "items": ref("CostGroup")},
