@@ -163,5 +163,6 @@ async def gated(config: Config, runtime: Runtime, retries: RetrySettings) -> Asy
             choose=runtime.hanging.choose,
         )
         await gate.open()
+        runtime.preflight = gate.preflights
         runtime.ending.append(gate.close)
         yield gate

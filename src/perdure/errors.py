@@ -10,7 +10,7 @@ says what to do. HTTP problems and exit codes are derived from here and nowhere 
     │   ├── InvalidInput · TooLarge · NotFound · Conflict · IdempotencyMismatch
     │   └── Unauthorized · Forbidden
     ├── Unavailable              the world is not ready: try again
-    │   ├── StoreUnavailable (BlobMissing) · Backpressure · PortInUse · Unreachable
+    │   ├── StoreUnavailable (BlobMissing) · Backpressure · NoHeadroom · PortInUse · Unreachable
     │   └── SchemaOutdated · SchemaNewer (not retryable: someone must act)
     ├── WaitOver                 a client's patience is over; the run goes on
     ├── LeaseLost                another worker owns this run
@@ -30,10 +30,11 @@ from typing import Any, ClassVar
 __all__ = [
     "Backpressure", "BlobMissing", "BoundaryError", "CodecError", "ConfigError", "Conflict",
     "Diverged", "EffectError", "EffectFailed", "EffectTimeout", "Forbidden", "IdempotencyMismatch",
-    "InvalidInput", "LeaseLost", "LoopGuard", "MissingExtra", "NotDone", "NotFound", "Parked",
-    "PerdureError", "PortInUse", "RunCancelled", "RunDead", "RunError", "RunFailed", "RunTimeout",
-    "SchemaNewer", "SchemaOutdated", "StoreUnavailable", "TargetError", "TooLarge", "Unauthorized",
-    "Unavailable", "Uncertain", "Unreachable", "UsageError", "WaitOver", "tree",
+    "InvalidInput", "LeaseLost", "LoopGuard", "MissingExtra", "NoHeadroom", "NotDone",
+    "NotFound", "Parked", "PerdureError", "PortInUse", "RunCancelled", "RunDead", "RunError",
+    "RunFailed", "RunTimeout", "SchemaNewer", "SchemaOutdated", "StoreUnavailable", "TargetError",
+    "TooLarge", "Unauthorized", "Unavailable", "Uncertain", "Unreachable", "UsageError", "WaitOver",
+    "tree",
 ]  # fmt: skip
 
 
@@ -193,6 +194,18 @@ class Backpressure(Unavailable):
 
     def __init__(self, message: str, *, retry_after: float, **detail: Any) -> None:
         super().__init__(message, retry_after=retry_after, **detail)
+        self.retry_after = retry_after
+
+
+class NoHeadroom(Unavailable):
+    """A whole run of the agent has no room in its limits or budgets, and is not to wait."""
+
+    code, status, retryable = "no_headroom", 429, False
+
+    def __init__(self, message: str, *, retry_after: float | None = None, **detail: Any) -> None:
+        if retry_after is not None:
+            detail["retry_after"] = retry_after
+        super().__init__(message, **detail)
         self.retry_after = retry_after
 
 

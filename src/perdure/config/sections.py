@@ -134,7 +134,8 @@ class AgentConfig:
     ``{tool name: "reads" | "idempotent" | "once"}``.
 
     ``preflight``: hold what a run is expected to take (``expected_tokens``, ``expected_cost`` in
-    nano-dollars; none: learned) before it starts: ``off``, ``wait`` or ``strict``. ``cache``:
+    nano-dollars; none: learned) before it starts: ``off``, ``wait`` or ``strict``; ``models`` are
+    those it uses, until that is learned (``provider/model``). ``cache``:
     answer equal requests from before, for ``cache_ttl``, shared within ``cache_scope``.
     ``prompt_cache``: place Anthropic's cache markers."""
 
@@ -155,6 +156,7 @@ class AgentConfig:
     preflight: str = "off"
     expected_tokens: int | None = None
     expected_cost: Nano | None = None
+    models: tuple[str, ...] = ()
     cache: str = "off"
     cache_ttl: timedelta = timedelta(hours=1)
     cache_scope: str = "agent"

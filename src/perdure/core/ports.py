@@ -143,6 +143,28 @@ class Answers(Protocol):
         """What is kept there and not too old. Raises StoreUnavailable."""
 
 
+class Standstill(NamedTuple):
+    """Why a run may not begin yet. ``until``: when there may be room; None: not by waiting.
+    ``strict``: it is to be refused."""
+
+    until: datetime | None
+    detail: str
+    strict: bool
+
+
+class Preflight(Protocol):
+    """Holds what whole runs will probably take, before their agent's code begins."""
+
+    async def begin(self, about: About, *, resumed: bool) -> Standstill | None:
+        """An attempt is about to begin. One that goes on with a run (``resumed``) always may."""
+
+    async def look(self, about: About) -> Standstill | None:
+        """Whether a new run might begin now; nothing is held. Raises StoreUnavailable."""
+
+    def end(self, run_id: str, *, succeeded: bool) -> None:
+        """The attempt is over; where the run ``succeeded``, later ones are judged by it."""
+
+
 class Calls(Protocol):
     """Counts model calls that belong to no run (rule T3)."""
 

@@ -85,7 +85,7 @@ class _Waiter:
         self.future: asyncio.Future[Pass | Later] = asyncio.get_running_loop().create_future()
 
 
-class _States:
+class States:
     """The documents of some pools, opened."""
 
     def __init__(self, opening: Opening, pools: Mapping[str, Pool]) -> None:
@@ -110,7 +110,7 @@ class _Line:
 
     def __init__(self, shared: Shared, worker: str) -> None:
         self.hand = Hand(worker)
-        self.desk: Desk[_States] = Desk(shared, self._open)
+        self.desk: Desk[States] = Desk(shared, self._open)
         self._pools: dict[str, Pool] = {}  # of what waits, is in flight or has ended
         self._waiters: list[_Waiter] = []
         self._outcomes: list[Outcome] = []
@@ -120,8 +120,8 @@ class _Line:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    def _open(self, opening: Opening) -> _States:
-        return _States(opening, self._round)
+    def _open(self, opening: Opening) -> States:
+        return States(opening, self._round)
 
     async def enter(self, demand: Demand, pools: Sequence[Pool], patience: float) -> Pass | Later:
         for pool in pools:
@@ -160,7 +160,7 @@ class _Line:
         if pools:
             self._round = pools
 
-            def act(session: _States) -> None:
+            def act(session: States) -> None:
                 settle(session.states, self.hand, outcomes, session.now)
                 leave(session.states, self.hand.worker, session.now)
 
@@ -219,7 +219,7 @@ class _Line:
         ]
         demands = [waiter.demand for waiter in asking]
 
-        def act(session: _States) -> list[Admitted | Later]:
+        def act(session: States) -> list[Admitted | Later]:
             if outcomes:
                 settle(session.states, self.hand, outcomes, session.now)
             for keys, lesson in lessons:

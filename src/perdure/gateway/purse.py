@@ -13,6 +13,7 @@ from typing import NamedTuple
 from perdure.config import dollars
 from perdure.core.budget import Account, Answer, Budget, Crossing, Hold, Spender, Verdict
 from perdure.core.period import ends
+from perdure.gateway.aside import Aside
 from perdure.gateway.pricing import Pricing
 from perdure.gateway.request import Request
 from perdure.gateway.wallet import Wallet
@@ -58,8 +59,10 @@ class Purse:
         request: Request,
         now: float,
         own: Budget | None = None,
+        aside: Aside | None = None,
     ) -> Funded | Busy | Broke:
-        """Reserve what a call can cost at most. ``own``: a budget of the caller's."""
+        """Reserve what a call can cost at most. ``own``: a budget of the caller's. ``aside``: money
+        that its run has set aside."""
         charged = await self.wallet.accounts(spender, own)
         if not any(account.budget.hard for account in charged) or request.shape is None:
             return Funded(Hold(charged, 0) if charged else None)
@@ -72,18 +75,18 @@ class Purse:
                 f"{charged[0].budget.name!r} cannot be kept: add it to [[prices]]"
             )
         bound = None if request.bound else asked
-        verdict = await self.wallet.reserve(charged, most, self.patience)
+        verdict = await self.wallet.reserve(charged, most, self.patience, aside)
         if verdict.answer is Answer.SPENT and verdict.left > 0:
             # What is left may be enough for a shorter answer.
             afford = self.pricing.affordable(provider, model, verdict.left, prompt, now)
             if afford is not None and min(afford, asked) >= _least(request):
                 bound = min(afford, asked)
                 most = self.pricing.bound(provider, model, prompt, bound, now) or verdict.left
-                verdict = await self.wallet.reserve(charged, most, self.patience)
+                verdict = await self.wallet.reserve(charged, most, self.patience, aside)
         if verdict.hold is not None:
             return Funded(verdict.hold, bound)
         if verdict.answer is Answer.WAIT:
-            return Busy(f"calls under way hold what {_named(verdict.account)} has left")
+            return Busy(f"calls under way hold what {named(verdict.account)} has left")
         return Broke(_spent(verdict, most, now))
 
 
@@ -94,7 +97,7 @@ def _least(request: Request) -> int:
     return LEAST_OUTPUT * request.choices + (budget if isinstance(budget, int) else 0)
 
 
-def _named(account: Account | None) -> str:
+def named(account: Account | None) -> str:
     if account is None:
         return "the budget"
     whose = f" of {account.budget.per} {account.subject!r}" if account.subject else ""
@@ -110,7 +113,7 @@ def _spent(verdict: Verdict, most: int, now: float) -> str:
     if until is not None:
         again = f"; it begins anew at {datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M} UTC"
     return (
-        f"{_named(account)} has {dollars(verdict.left)} of {dollars(account.budget.usd)} left, and "
+        f"{named(account)} has {dollars(verdict.left)} of {dollars(account.budget.usd)} left, and "
         f"this call may cost {dollars(most)}{again}"
     )
 
@@ -119,6 +122,6 @@ def said(crossing: Crossing) -> str:
     """A crossing in words."""
     account, soft, spent = crossing
     return (
-        f"{_named(account)} has crossed {dollars(soft)}: {dollars(spent)} of "
+        f"{named(account)} has crossed {dollars(soft)}: {dollars(spent)} of "
         f"{dollars(account.budget.usd)} are spent"
     )

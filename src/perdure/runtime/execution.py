@@ -12,10 +12,12 @@ import orjson
 
 from perdure.codec import encode_failure
 from perdure.core import crash
+from perdure.core.ports import About
 from perdure.core.record import Record, RecordType
 from perdure.core.retry import Severity, decide
 from perdure.core.run import RunState
 from perdure.errors import (
+    NoHeadroom,
     Parked,
     PerdureError,
     RunCancelled,
@@ -54,11 +56,15 @@ async def execute(attempt: Attempt) -> Ended | None:
     """Run one attempt and settle it in one transaction. None: the lease was lost."""
     crash.reach(crash.Point.AFTER_CLAIM)
     deadline = _arm_deadline(attempt)
+    succeeded = False
     try:
         outcome = await _perform(attempt)
         settlement = await _settlement(attempt, outcome)
+        succeeded = settlement is not None and settlement.state is RunState.SUCCEEDED
         _let_go(outcome.error)
     finally:
+        if attempt.runtime.preflight is not None:
+            attempt.runtime.preflight.end(attempt.run_id, succeeded=succeeded)
         if deadline is not None:
             deadline.cancel()
         attempt.over()
@@ -112,6 +118,7 @@ async def _perform(attempt: Attempt) -> Outcome:
     try:
         await attempt.load()
         value = await attempt.decode_input()
+        await _find_room(attempt)
         result = await attempt.call(value)
         await attempt.closing.finish()
         return Outcome(result)
@@ -129,6 +136,32 @@ async def _perform(attempt: Attempt) -> Outcome:
         outcome = Outcome(error=error)
     await attempt.closing.finish(failed=True)
     return outcome
+
+
+async def _find_room(attempt: Attempt) -> None:
+    """Where the whole run has no room in its limits and budgets, park before the agent's code
+    begins: ``attempt.call`` finds that out. Raises NoHeadroom where waiting is no use, or not
+    wanted."""
+    preflight = attempt.runtime.preflight
+    if preflight is None:
+        return
+    resumed = attempt.pen.entries > 0 or attempt.lease.generation > 1
+    refused = await preflight.begin(_about(attempt), resumed=resumed)
+    if refused is None:
+        return
+    if refused.strict or refused.until is None:
+        raise NoHeadroom(f"The run was not begun: {refused.detail}.")
+    wait = Wait("quota", until=refused.until, detail=refused.detail[:500])
+    attempt.closing.close(Ending.PARK, waits=(wait,))
+
+
+def _about(attempt: Attempt) -> About:
+    lease = attempt.lease
+    return About(
+        lease.run_id, lease.agent, lease.tenant, lease.session or "",
+        feature=lease.labels.get("feature", ""), priority=attempt.policy.priority,
+        deadline=lease.deadline_at,
+    )  # fmt: skip
 
 
 def _uncancel() -> None:

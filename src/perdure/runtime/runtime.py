@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
+from perdure.core.ports import Preflight
 from perdure.errors import BlobMissing, StoreUnavailable
 from perdure.runtime.hanging import Hanging
 from perdure.runtime.recorder import RETRY_DELAYS, Recorder
@@ -33,6 +34,7 @@ class Runtime:
         self.worker_id = worker_id
         self.agents: Mapping[str, Agent] = {}  # served by this worker, as they are configured
         self.proxy: Proxy | None = None  # for programs that steps start
+        self.preflight: Preflight | None = None  # whether whole runs have room
         self.store_ok = True
         self.counters: Counter[tuple[str, tuple[tuple[str, str], ...]]] = Counter()
         self.recorder = Recorder(store, self._trouble)

@@ -10,7 +10,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from perdure.codec import BLOB
 from perdure.config import Config
+from perdure.core.ports import About
 from perdure.core.shared import Shared
+from perdure.errors import NoHeadroom
 from perdure.observe.metrics import Traffic
 from perdure.runtime.agent import Agent
 from perdure.runtime.worker import Worker
@@ -97,6 +99,18 @@ class Service:
                 kept = limits_kept(self.config.gateway.shared, self.store)
                 self._meters = await self._opened.enter_async_context(kept)
             return self._meters
+
+    async def headroom(self, about: About) -> None:
+        """Raises NoHeadroom where a run of an agent with ``preflight = "strict"`` has no room now,
+        as far as this process can tell: it needs a worker with the gateway in it."""
+        preflight = self.worker.runtime.preflight if self.worker is not None else None
+        refused = await preflight.look(about) if preflight is not None else None
+        if refused is None or not refused.strict:
+            return
+        after: float | None = None
+        if refused.until is not None:
+            after = max((refused.until - await self.store.now()).total_seconds(), 1.0)
+        raise NoHeadroom(f"There is no room: {refused.detail}.", retry_after=after)
 
     def in_background(self, task: asyncio.Task[None]) -> None:
         """Let ``task`` outlive the request that began it."""

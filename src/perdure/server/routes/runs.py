@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from perdure.core import trace
+from perdure.core.ports import About
 from perdure.core.run import RunState
 from perdure.errors import InvalidInput, NotFound
 from perdure.server import direct, submission
@@ -48,6 +49,13 @@ class Runs:
         attended = streamed or wanted.seconds > 0
         request.scope[CLOCK].extend(wanted.seconds)
         until = monotonic() + wanted.seconds
+        labels = asked.labels
+        await service.headroom(
+            About(
+                agent=agent.info.name, tenant=request.scope[CALLER].tenant,
+                session=labels.get("session", ""), feature=labels.get("feature", ""),
+            )
+        )  # fmt: skip
         await service.pressure.admit(agent.info.queue)
         started = await start(
             service,

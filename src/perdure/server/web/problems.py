@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from perdure.errors import Backpressure, PerdureError, Unauthorized, Unavailable
+from perdure.errors import Backpressure, NoHeadroom, PerdureError, Unauthorized, Unavailable
 from perdure.server.web.quota import quota
 
 MEDIA_TYPE = "application/problem+json"
@@ -75,6 +75,8 @@ def problem(error: PerdureError, scope: Scope) -> Response:
             headers.update(quota(error.detail["limit"], 0, error.retry_after))
     elif isinstance(error, Unavailable) and error.retryable:
         headers["Retry-After"] = str(RETRY_SECONDS)
+    elif isinstance(error, NoHeadroom) and error.retry_after is not None:
+        headers["Retry-After"] = str(max(math.ceil(error.retry_after), 1))
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = 'Bearer realm="perdure"'
     return _answer(document(error, scope), headers)
