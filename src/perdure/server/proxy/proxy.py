@@ -177,4 +177,4 @@ async def running(config: Config, store: Store) -> AsyncIterator[Proxy]:
             yield proxy
         finally:
             await proxy.close()
-    await runtime.recorder.drained()
+            await runtime.end()
