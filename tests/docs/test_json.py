@@ -201,6 +201,11 @@ def test_everything_else(said: Callable[..., list[Any]]) -> None:
     documents(said("keys", "create", "ci", "--json"), "perdure keys create")
     documents(said("keys", "list", "--json"), "perdure keys list")
     documents(said("limits", "--json"), "perdure limits")
+    documents(said("costs", "--json"), "perdure costs")
+    documents(said("budgets", "--json"), "perdure budgets")
+    documents(said("halt", "agent", "halve", "--json"), "perdure halt agent")
+    documents(said("halt", "tenant", "acme", "--json"), "perdure halt tenant")
+    documents(said("halt", "list", "--json"), "perdure halt list")
     documents(said("config", "show", "--json"), "perdure config show")
     documents(said("init", "new", "--json"), "perdure init")
 

@@ -79,14 +79,16 @@ def command(
     UTC's.
 
     --json prints {"since", "until", "costs": [{"group", "calls", ..., "cost_usd", "saved_usd"}],
-    "total", "more"}; with --anomalies {"anomalies": [{"hour", "credential", "spent_usd",
-    "usual_usd"}]}.
+    "total", "more", "anomalies": [{"hour", "credential", "spent_usd", "usual_usd"}]}.
     """
     import asyncio
+    from dataclasses import replace
 
     from perdure.cli import process
     from perdure.cli.terminal import costs as shown
     from perdure.cli.terminal import output
+    from perdure.core.words import counted
+    from perdure.runtime.spending import told
     from perdure.store.costs import CostFilter
     from perdure.store.spending import question, report
 
@@ -98,46 +100,38 @@ def command(
     asked = question(names, CostFilter(**wanted))  # type: ignore[arg-type]
     process.prepare(config)
 
-    async def main() -> tuple[CostFilter, Report]:
-        from dataclasses import replace
-
+    async def main() -> tuple[CostFilter, Report, list[dict[str, Any]]]:
         async with process.open_store(config) as opened:
             now = await opened.now()
-            bounded = replace(
-                asked,
-                since=_moment(since, "--since", now),
-                until=None if until is None else _moment(until, "--until", now),
-            )
-            return bounded, report(names, await opened.costs(bounded), limit)
+            start = _moment(since, "--since", now)
+            end = None if until is None else _moment(until, "--until", now)
+            rows = await opened.costs(replace(asked, since=start, until=end))
+            strange = await told(opened, start, end)
+            return replace(asked, since=start, until=end), report(names, rows, limit), strange
 
-    if anomalies:
-        from perdure.runtime.spending import told
-
-        async def look() -> list[dict[str, Any]]:
-            async with process.open_store(config) as opened:
-                return await told(opened)
-
-        found = asyncio.run(look())
-        if json_:
-            output.document({"anomalies": found})
-        else:
-            shown.print_anomalies(found)
-        return
-    bounded, made = asyncio.run(main())
+    bounded, made, strange = asyncio.run(main())
     if json_:
+        total = made.total.document()
+        del total["group"]
         output.document(
             {
                 "since": bounded.since.isoformat() if bounded.since else None,
                 "until": bounded.until.isoformat() if bounded.until else None,
                 "costs": [row.document() for row in made.rows],
-                "total": {k: v for k, v in made.total.document().items() if k != "group"},
+                "total": total,
                 "more": made.more,
+                "anomalies": strange,
             }
         )
+    elif anomalies:
+        shown.print_anomalies(strange)
     elif csv_:
         shown.print_csv(names, made)
     else:
         shown.print_report(names, made)
+        if strange:
+            hours = counted(len(strange), "unusual hour")
+            output.note(f"{hours} of spending: perdure costs --anomalies")
 
 
 def _moment(text: str, option: str, now: datetime) -> datetime:

@@ -121,9 +121,13 @@ class Spending:
         return found
 
 
-async def told(shared: Shared) -> list[dict[str, Any]]:
-    """What was told of, newest first. Raises StoreUnavailable."""
+async def told(
+    shared: Shared, since: datetime | None = None, until: datetime | None = None
+) -> list[dict[str, Any]]:
+    """What was told of the hours from ``since`` on and before ``until``, newest first. Raises
+    StoreUnavailable."""
     document = (await shared.swap([DOCUMENT])).documents[DOCUMENT]
+    first, end = (None if at is None else anomaly.name(at) for at in (since, until))
     return [
         {
             "hour": hour,
@@ -132,6 +136,7 @@ async def told(shared: Shared) -> list[dict[str, Any]]:
             "usual_usd": usual / NANO,
         }
         for hour, credential, spent, usual in reversed(_read(document.body))
+        if (first is None or hour >= first) and (end is None or hour < end)
     ]
 
 

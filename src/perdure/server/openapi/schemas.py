@@ -340,8 +340,18 @@ SCHEMAS: dict[str, Schema] = {
             "costs": {"type": "array", "items": ref("CostGroup")},
             "total": closed(_COST_SUMS, tuple(_COST_SUMS)),
             "more": {**WHOLE, "description": "Groups beyond the limit."},
+            "anomalies": {"type": "array", "items": ref("SpendAnomaly")},
         },
-        ("costs", "total", "more"),
+        ("costs", "total", "more", "anomalies"),
+    ),
+    "SpendAnomaly": closed(
+        {
+            "hour": {**TEXT, "description": "Of UTC."},
+            "credential": {**TEXT, "description": "Its label; empty: none."},
+            "spent_usd": NUMBER,
+            "usual_usd": {**NUMBER, "description": "The median of the hours before."},
+        },
+        ("hour", "credential", "spent_usd", "usual_usd"),
     ),
     "CostGroup": closed(
         {"group": {"type": "object", "additionalProperties": TEXT}, **_COST_SUMS},

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from perdure.core.balances import lines
 from perdure.core.budget import PREFIX
 from perdure.errors import InvalidInput, UsageError
+from perdure.runtime.spending import told
 from perdure.server.routes.listing import read_time
 from perdure.server.service import Service
 from perdure.server.web.answers import Json
@@ -45,7 +46,9 @@ class Money:
         except UsageError as error:
             raise InvalidInput(error.message, hint=error.hint, parameter="by") from None
         limit = _limit(given.get("limit", "100"))
-        return Json(_document(report(by, await self._service.store.costs(asked), limit)))
+        store = self._service.store
+        strange = await told(store, asked.since, asked.until)
+        return Json(_document(report(by, await store.costs(asked), limit), strange))
 
     async def budgets(self, request: Request) -> Response:
         """What each budget has left."""
@@ -55,10 +58,15 @@ class Money:
         return Json({"budgets": [line.document() for line in found]})
 
 
-def _document(made: Report) -> dict[str, Any]:
+def _document(made: Report, strange: list[dict[str, Any]]) -> dict[str, Any]:
     total = made.total.document()
     del total["group"]
-    return {"costs": [row.document() for row in made.rows], "total": total, "more": made.more}
+    return {
+        "costs": [row.document() for row in made.rows],
+        "total": total,
+        "more": made.more,
+        "anomalies": strange,
+    }
 
 
 def _run(text: str) -> str:
