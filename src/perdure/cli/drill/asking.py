@@ -134,15 +134,15 @@ class Asking:
 
         parts = urlsplit(self._url)
         body = orjson.dumps(request(fields, self._how))
-        call = Call(
-            self._provider, self._how.wire, self._url, parts.netloc, parts.path, self._headers, body
-        )
+        call = Call(self._provider, self._how.wire, parts.netloc, parts.path, self._headers, body)
         # A target that says nothing for as long as this would be left for the next one.
         deadline = await self._runtime.store.now() + self._silence
         about = About(agent=FEATURE, feature=FEATURE, step=self._target.name, deadline=deadline)
         patience = Patience(WAIT_S, self._gate.now)
         boundary = Outside(about, patience, self._keep, spend)
-        served = await self._capture.perform(call, Line(self._capture, boundary, call, b""))
+        served = await self._capture.perform(
+            call, Line(self._capture, boundary, call, self._url, b"")
+        )
         answer = served.answer
         if answer.status >= 400:
             words = answer.body.decode("utf-8", "replace")

@@ -234,13 +234,11 @@ def _carry_out(
             stop.listen()
             try:
                 return stop.exit_code if await stop.unless(work(opened)) else 0
-            except* PerdureError as group:
+            except BaseExceptionGroup as group:  # several questions met the same trouble
                 error: BaseException = group
                 while isinstance(error, BaseExceptionGroup):
                     error = error.exceptions[0]
                 raise error from None
-
-    from perdure.errors import PerdureError
 
     code = process.run_process(main)
     good = (made is None or made.passed(bars)) and (seen is None or seen.passed(bars))
