@@ -99,10 +99,11 @@ async def capturing(
         return
     from perdure.gateway import Capture, Providers, install, uninstall
     from perdure.gateway.probe import prove
-    from perdure.runtime.handing_over import Proxy, shared_secret
+    from perdure.runtime.handing_over import Proxy
 
     retries = retry_settings(config)
     capture = Capture(Providers(config.gateway.providers), retries)
+    runtime.unmetered = capture.unmetered
     install(capture)
     try:
         libraries = await prove()
@@ -111,8 +112,7 @@ async def capturing(
         refuse = config.gateway.strict if strict is None else strict
         capture.strays = Strays(runtime, strict=refuse)
         if config.proxy.url:
-            url = config.proxy.url.rstrip("/")
-            runtime.proxy = Proxy(url, await shared_secret(runtime.store))
+            runtime.proxy = Proxy(config.proxy.url.rstrip("/"))
         async with gated(config, runtime, retries) as gate:
             capture.trips = gate
             yield
@@ -161,6 +161,7 @@ async def gated(config: Config, runtime: Runtime, retries: RetrySettings) -> Asy
             answers=runtime.store,
             crossed=runtime.hanging.crossed,
             choose=runtime.hanging.choose,
+            counts=runtime,
         )
         await gate.open()
         runtime.preflight = gate.preflights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import click
 from perdure.cli import options
 
 if TYPE_CHECKING:
-    from perdure.server.serve import Address
+    from perdure.config import Config
 
 
 @click.command("gateway")
@@ -38,18 +39,22 @@ def command(
         config_file, store, proxy__host=host, proxy__port=port, proxy__insecure=insecure
     )
     from perdure.cli import process
-    from perdure.server.proxy.serve import serve
 
     process.prepare(config)
+    return serve(config, lambda url: process.tell(config, f"Proxy at {url} on {config.store.url}"))
+
+
+def serve(config: Config, ready: Callable[[str], None]) -> int:
+    """Serve until told to stop; returns the exit code. ``ready`` is told the URL."""
+    from perdure.cli import process
+    from perdure.server.proxy.serve import serve as serve_proxy
 
     async def main(stop: process.Stop) -> int:
         stop.limit = config.proxy.drain.total_seconds() + process.UNWIND
         async with process.open_store(config, create=True) as opened:
-
-            def ready(address: Address) -> None:
-                process.tell(config, f"Proxy at {address.url} on {opened.url}")
-
-            await serve(config, opened, on_ready=ready, on_signal=stop.told)
+            await serve_proxy(
+                config, opened, on_ready=lambda at: ready(at.url), on_signal=stop.told
+            )
         return 0
 
     return process.run_process(main)

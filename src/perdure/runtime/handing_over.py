@@ -16,12 +16,17 @@ from perdure.runtime.place import Place
 LIFETIME = timedelta(hours=1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Proxy:
-    """``url``: where programs on this machine reach it."""
+    """``url``: where programs on this machine reach it. ``secret``: what their tokens are signed
+    with, once it is open."""
 
     url: str
-    secret: bytes
+    secret: bytes = b""
+
+    async def open(self, shared: Shared) -> None:
+        """Learn the secret. Raises StoreUnavailable."""
+        self.secret = await shared_secret(shared)
 
 
 async def shared_secret(shared: Shared) -> bytes:

@@ -142,6 +142,8 @@ class Worker:
         self._membership = await self.store.join(
             info, lease=self.settings.lease, grace=self.settings.grace, on_change=self._holds
         )
+        if self.runtime.proxy is not None:
+            await self.runtime.proxy.open(self.store)
         await self.store.announce([describe(agent) for agent in self.agents.values()])
         self._undo.append(self.store.listen("work", self._told_of_work))
         self._undo.append(self.store.listen(f"worker:{self.id}", self._told_of_run))

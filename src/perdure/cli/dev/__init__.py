@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from perdure.cli import options
+
+if TYPE_CHECKING:
+    from perdure.cli.dev.order import Order
 
 
 @click.command("dev")
@@ -17,12 +21,16 @@ from perdure.cli import options
     default=sys.platform != "win32",
     help="Serve changed code as soon as it is saved (yes; not on Windows).",
 )
+@click.option(
+    "--gateway", is_flag=True, help="The proxy beside it, for programs that agents start (no)."
+)
 @options.server_options
 @options.worker_options
 @options.settings
 def command(
     targets: tuple[str, ...],
     reload: bool,
+    gateway: bool,
     host: str | None,
     port: int | None,
     insecure: bool | None,
@@ -44,6 +52,9 @@ def command(
 
     Connections, processes and file writes of agent code outside any effect are reported with
     their line: they would happen again at every replay.
+
+    With --gateway, perdure gateway runs beside it on the same store, and perdure.subprocess_env()
+    leads programs that agents start there, in whatever language they are.
     """
     from perdure.cli.dev.order import Order
 
@@ -60,9 +71,18 @@ def command(
             "worker__drain": drain,
         },
     )
+    if reload and sys.platform == "win32":
+        raise click.UsageError("--reload does not work on Windows.")
+    if gateway:
+        from perdure.cli.dev.beside import beside
+
+        with beside(order) as order:
+            return _serve(order, reload)
+    return _serve(order, reload)
+
+
+def _serve(order: Order, reload: bool) -> int:
     if reload:
-        if sys.platform == "win32":
-            raise click.UsageError("--reload does not work on Windows.")
         from perdure.cli.dev.supervisor import supervise
 
         return supervise(order)

@@ -173,6 +173,8 @@ async def running(config: Config, store: Store) -> AsyncIterator[Proxy]:
     secret = await shared_secret(store)
     async with gated(config, runtime, retry_settings(config)) as gate:
         proxy = Proxy(config, store, runtime, gate, secret)
+        for trouble in proxy.upstreams.unreadable():
+            log.warning("%s Calls that need it are refused until it is there.", trouble)
         try:
             yield proxy
         finally:

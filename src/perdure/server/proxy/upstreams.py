@@ -78,6 +78,16 @@ class Upstreams:
         """Every provider that paths lead to."""
         return tuple(self._by_name.values())
 
+    def unreadable(self) -> list[str]:
+        """What is wrong with the credentials that are set, to be told at the start."""
+        found = []
+        for upstream in self._by_name.values():
+            try:
+                self.credential(upstream, None)
+            except ConfigError as error:
+                found.append(error.message)
+        return found
+
     def find(self, path: str) -> Asked:
         """What a path is: ``/v1/…``, or ``/PROVIDER/v1/…``. Raises NotFound."""
         first, _, rest = path.removeprefix("/").partition("/")
