@@ -43,7 +43,7 @@ class Pass:
 
     def expired(self) -> bool:
         """Whether it may not go on the wire on this any more."""
-        now = self._line.desk.now()
+        now = self._line.desk.latest()
         return now is None or now > self.admitted.at + self.admitted.valid_s
 
     def saw(self, tokens: int) -> None:

@@ -18,6 +18,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from perdure.core.shared import Document, Shared, Swap, Swapped
 from perdure.errors import StoreUnavailable
+from perdure.gateway.clock import Clock
 
 log = logging.getLogger("perdure.gateway")
 T = TypeVar("T")
@@ -87,11 +88,15 @@ class Desk(Generic[S]):
         self._due = False
         self._number = 0
         self._fresh = False
-        self._offset: float | None = None  # the keeper's clock less ours; never ahead of it
+        self._keepers = Clock(clock)
 
     def now(self) -> float | None:
         """The keeper's clock, never ahead of it; None before its first answer."""
-        return None if self._offset is None else self._clock() + self._offset
+        return self._keepers.earliest()
+
+    def latest(self) -> float | None:
+        """The keeper's clock, never behind it; None before its first answer."""
+        return self._keepers.latest()
 
     async def ask(
         self,
@@ -155,11 +160,10 @@ class Desk(Generic[S]):
         current: set[str] = set()  # documents that were read since this began
         refusals = 0
         while group := [asked for asked in group if not asked.future.done()]:
-            if self._offset is None or not keys <= self._known.keys():
+            now = self.now()
+            if now is None or not keys <= self._known.keys():
                 self._learn(await self._swap(sorted(keys), ()), current)
                 continue
-            now = self.now()
-            assert now is not None
             self._number += 1
             documents = {key: self._known[key] for key in keys}
             session = self._opened(Opening(documents, now, self._number, self._fresh))
@@ -189,8 +193,6 @@ class Desk(Generic[S]):
         self._known.update(swapped.documents)
         current |= swapped.documents.keys()
         self._fresh = swapped.fresh
-        # What has passed since the keeper looked at its clock makes this late, never early.
-        self._offset = swapped.now - self._clock()
 
     async def _swap(self, reads: Sequence[str], swaps: Sequence[Swap]) -> Swapped:
         """Until the keeper answers. Where the answer was lost, whether it was done."""
@@ -198,9 +200,9 @@ class Desk(Generic[S]):
         while True:
             try:
                 if not lost:
-                    return await self._shared.swap(reads, swaps)
+                    return await self._timed(reads, swaps)
                 keys = sorted({*reads, *(swap.key for swap in swaps)})
-                found = await self._shared.swap(keys)
+                found = await self._timed(keys, ())
                 made = self._landed is not None and self._landed(swaps, found.documents)
                 return found._replace(done=made or not swaps)
             except StoreUnavailable as error:
@@ -208,6 +210,12 @@ class Desk(Generic[S]):
                     log.warning("The keeper of shared limits is away: %s", error)
                 await asyncio.sleep(RETRY_DELAYS[min(tries, len(RETRY_DELAYS) - 1)])
                 tries, lost = tries + 1, True
+
+    async def _timed(self, reads: Sequence[str], swaps: Sequence[Swap]) -> Swapped:
+        asked = self._clock()
+        swapped = await self._shared.swap(reads, swaps)
+        self._keepers.heard(swapped.now, asked, self._clock())
+        return swapped
 
 
 def _tried(act: Callable[[Any], Any], session: Any) -> tuple[Any, Exception | None]:
