@@ -23,6 +23,7 @@ from perdure.core.charge import Charge
 from perdure.core.halt import halted, keys
 from perdure.core.ports import About, Answers, Ticket
 from perdure.core.shared import Shared
+from perdure.core.tallies import Counts
 from perdure.errors import StoreUnavailable
 from perdure.gateway import markers
 from perdure.gateway.admission import Admission
@@ -48,6 +49,9 @@ from perdure.gateway.wallet import Wallet
 
 log = logging.getLogger("perdure.gateway")
 MODELS = 4096  # whose limits are remembered: their names come from callers
+WAITED = "perdure_limit_wait_seconds"
+PARKED = "perdure_limit_parked_total"
+REFUSED = "perdure_limit_refused_total"
 RETRY_S = 0.25  # until the store is asked again whether calls are halted
 
 
@@ -68,6 +72,7 @@ class Gate:
         answers: Answers | None = None,
         crossed: Callable[[Crossing, About], None] | None = None,
         choose: Choose | None = None,
+        counts: Counts | None = None,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = chances.random,
     ) -> None:
@@ -75,6 +80,7 @@ class Gate:
         self.clock = clock
         self.random = random
         self.spend = spend
+        self._counts = counts
         self.patience = config.gateway.patience.total_seconds()
         self.silence = config.gateway.silence.total_seconds()
         self.pricing = Pricing(config.prices)
@@ -184,6 +190,18 @@ class Gate:
         if not markers.worthwhile(journey.model, request.size):
             return None
         return markers.marked(request.fields)
+
+    def waited(self, journey: Journey, seconds: float, *, parks: bool) -> None:
+        """A call has waited for room in its limits; ``parks``: in vain, and comes again."""
+        if self._counts is not None:
+            self._counts.took(WAITED, seconds, provider=journey.provider)
+            if parks:
+                self._counts.count(PARKED, provider=journey.provider)
+
+    def refused(self, journey: Journey) -> None:
+        """The provider said 429 to a call that had room by the limits."""
+        if self._counts is not None:
+            self._counts.count(REFUSED, provider=journey.provider, model=journey.model)
 
     def prompt_tokens(self, journey: Journey) -> int:
         """An estimate."""

@@ -196,12 +196,13 @@ class Journey:
         pools = gate.pools(self)
         if not pools:
             return Go(self._outgoing())
-        demand = gate.demand(self, pools, self._since)
+        demand, begun = gate.demand(self, pools, self._since), gate.clock()
         try:
             got = await gate.admission.enter(self.provider, demand, pools, gate.patience)
         except BaseException:
             self._give_back()
             raise
+        gate.waited(self, gate.clock() - begun, parks=isinstance(got, Later))
         if isinstance(got, Later):
             self._give_back()
             self._since = got.since
@@ -269,6 +270,7 @@ class Journey:
             self._pass.heard(levels(ended.headers))
             if ended.answer.status == 429 and ended.severity is Severity.RETRYABLE:
                 after = ended.retry_after
+                self._gate.refused(self)
                 self._pass.refused(after.total_seconds() if after else 0.0)
         self._leave_pass(used, sent=sent, took_s=ended.took)
         self._gate.learned(self, ended, used)

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from perdure.core.tallies import BOUNDS, Spread
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 
@@ -51,6 +53,20 @@ def from_counters(counters: Mapping[tuple[str, Labels], int]) -> list[Family]:
     for (name, labels), count in sorted(counters.items()):
         family = families.setdefault(name, Family(name, "counter", "Counted by this process."))
         family.samples.append(("", labels, count))
+    return list(families.values())
+
+
+def from_spreads(spreads: Mapping[tuple[str, Labels], Spread]) -> list[Family]:
+    """A process's own histograms, by name."""
+    families: dict[str, Family] = {}
+    for (name, labels), spread in sorted(spreads.items(), key=lambda item: item[0]):
+        family = families.setdefault(name, Family(name, "histogram", "Seconds, in this process."))
+        total = 0
+        for bound, count in zip((*BOUNDS, float("inf")), spread.counts, strict=True):
+            total += count
+            family.add(total, "_bucket", **dict(labels), le=_number(bound))
+        family.add(spread.total, "_sum", **dict(labels))
+        family.add(total, "_count", **dict(labels))
     return list(families.values())
 
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from perdure.core.ports import Preflight
+from perdure.core.tallies import Spread
 from perdure.errors import BlobMissing, StoreUnavailable
 from perdure.runtime.hanging import Hanging
 from perdure.runtime.recorder import RETRY_DELAYS, Recorder
@@ -37,6 +38,8 @@ class Runtime:
         self.preflight: Preflight | None = None  # whether whole runs have room
         self.store_ok = True
         self.counters: Counter[tuple[str, tuple[tuple[str, str], ...]]] = Counter()
+        self.spreads: dict[tuple[str, tuple[tuple[str, str], ...]], Spread] = {}
+        self.unmetered: Counter[str] = Counter()  # model calls that passed by, by host
         self.recorder = Recorder(store, self._trouble)
         self.may_start = asyncio.Event()  # cleared while the worker's lock or lease is in doubt
         self.may_start.set()
@@ -50,6 +53,14 @@ class Runtime:
     def count(self, metric: str, **labels: str) -> None:
         """Add one to a counter of this process."""
         self.counters[metric, tuple(sorted(labels.items()))] += 1
+
+    def took(self, metric: str, seconds: float, **labels: str) -> None:
+        """Add a duration to a histogram of this process."""
+        key = metric, tuple(sorted(labels.items()))
+        found = self.spreads.get(key)
+        if found is None:
+            found = self.spreads[key] = Spread()
+        found.add(seconds)
 
     async def end(self) -> None:
         """The attempts are over: what is still to be written is, for a while."""

@@ -17,6 +17,8 @@ from perdure.cli.terminal.gauges import rows
 from perdure.client import AsyncClient
 from perdure.core.shared import Swap
 from perdure.gateway.standing import PoolStanding, Standing, standing
+from perdure.observe.metrics import from_counters, from_spreads, render
+from perdure.runtime.worker import Worker
 from perdure.server.asgi import make_app
 from perdure.server.service import Service
 from perdure.store import make_store
@@ -42,7 +44,7 @@ async def ask(n: int) -> None:
     await client.messages.create(model="claude-sonnet-5-5", max_tokens=50, messages=messages)
 
 
-async def used(ground: Ground, begin: Begin, more: str = "") -> None:
+async def used(ground: Ground, begin: Begin, more: str = "") -> Worker:
     app = App()
     app.add(ask)
     with ProviderSimulator(script([Reply("Fine.")])) as sim:
@@ -50,7 +52,9 @@ async def used(ground: Ground, begin: Begin, more: str = "") -> None:
         for n in range(2):
             await ground.result(await ground.start("ask", n))
         await ground.until(await ground.start("ask", 2), "waiting")
+        [worker] = ground.workers
         await end()
+    return worker
 
 
 def only(found: Standing) -> PoolStanding:
@@ -91,6 +95,13 @@ async def test_limits_that_the_settings_no_longer_have_are_told_as_such(
     assert [meter.used for meter in pool.meters if meter.what == "requests"] == [2]
 
 
+async def test_waits_are_counted(ground: Ground, begin: Begin) -> None:
+    worker = await used(ground, begin)
+    text = render(from_spreads(worker.runtime.spreads) + from_counters(worker.runtime.counters))
+    assert 'perdure_limit_wait_seconds_count{provider="anthropic"} 3' in text
+    assert 'perdure_limit_parked_total{provider="anthropic"} 1' in text
+
+
 async def test_a_pool_that_models_share_is_found_by_its_name(
     ground: Ground, begin: Begin, settings: Any
 ) -> None:
@@ -122,6 +133,11 @@ async def test_the_api_and_its_client_tell_the_same(
     transport = httpx2.ASGITransport(make_app(service))
     async with AsyncClient("http://127.0.0.1:8080", transport=transport) as client:
         found = await client.limits()
+    async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
+        metrics = (await http.get("/metrics")).text
+    labels = 'pool="anthropic/model/claude-sonnet-5-5/*",what="requests",window_s="60"'
+    assert f"perdure_limit_used{{{labels}}} 2" in metrics
+    assert f"perdure_limit_amount{{{labels}}} 2" in metrics
     [pool] = found["pools"]
     assert pool["limits"][0]["used"] == 2
     assert pool["declared"] is True

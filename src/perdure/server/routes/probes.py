@@ -17,6 +17,8 @@ from starlette.responses import PlainTextResponse, Response
 from perdure import __version__
 from perdure.core.run import RunState
 from perdure.errors import PerdureError
+from perdure.gateway.meters import PREFIX
+from perdure.gateway.standing import Standing, standing
 from perdure.observe import metrics
 from perdure.observe.metrics import Family
 from perdure.server.service import Service
@@ -33,6 +35,9 @@ class Probes:
         self._store = "unknown"
         self._asked_at = float("-inf")
         self._asking = asyncio.Lock()
+        self._known: Standing | None = None
+        self._known_at = float("-inf")
+        self._measuring = asyncio.Lock()
 
     async def health(self, request: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -82,8 +87,53 @@ class Probes:
             running.add(worker.running)
             finished = Family("perdure_attempts_total", "counter", "Attempts that ended here.")
             finished.add(worker.finished_attempts)
-            families += [running, finished, *metrics.from_counters(worker.runtime.counters)]
+            runtime = worker.runtime
+            unmetered = Family(
+                "perdure_unmetered_calls_total",
+                "counter",
+                "Model calls of runs in no format that is known: they passed by, by host.",
+            )
+            for host, count in sorted(runtime.unmetered.items()):
+                unmetered.add(count, host=host)
+            families += [running, finished, unmetered]
+            families += metrics.from_counters(runtime.counters)
+            families += metrics.from_spreads(runtime.spreads)
+        families += await self._limits()
         return Response(metrics.render(families), media_type=metrics.CONTENT_TYPE)
+
+    async def _limits(self) -> list[Family]:
+        """How full the providers' limits are, over all workers."""
+        if not self._service.config.limits:
+            return []
+        used = Family("perdure_limit_used", "gauge", "What is used of a limit in its window.")
+        amount = Family("perdure_limit_amount", "gauge", "The limit, as far as it is believed.")
+        waiting = Family("perdure_limit_waiting", "gauge", "Calls that wait for room in a pool.")
+        flying = Family("perdure_limit_in_flight", "gauge", "Calls under way in a pool.")
+        try:
+            async with asyncio.timeout(PATIENCE):
+                found = await self._standing()
+        except (TimeoutError, PerdureError):
+            return []
+        for pool in found.pools:
+            key = pool.key.removeprefix(PREFIX)
+            waiting.add(pool.waiting, pool=key)
+            flying.add(pool.in_flight, pool=key)
+            for meter in pool.meters:
+                if meter.amount is not None:
+                    labels = {"pool": key, "what": meter.what, "window_s": f"{meter.per:g}"}
+                    used.add(meter.used, **labels)
+                    amount.add(int(meter.amount * meter.believed), **labels)
+        return [used, amount, waiting, flying]
+
+    async def _standing(self) -> Standing:
+        """At most a moment old: who scrapes often asks the keeper no more often."""
+        async with self._measuring:
+            if self._known is None or monotonic() - self._known_at > FRESH:
+                service = self._service
+                keeper = await service.meters()
+                self._known = await standing(keeper, service.config.limits)
+                self._known_at = monotonic()
+            return self._known
 
     async def _runs(self) -> list[Family]:
         up = Family("perdure_store_up", "gauge", "Whether the store answers.")
