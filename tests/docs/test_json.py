@@ -21,6 +21,7 @@ from perdure.store import make_store
 from perdure.store.ids import new_run_id
 from perdure.store.rows import NewRun
 from perdure.testing.local import LocalRuns
+from perdure.testing.simulator import ProviderSimulator
 from tests.inside import workplace
 
 PROMISED = generate.json_promises()
@@ -206,8 +207,38 @@ def test_everything_else(said: Callable[..., list[Any]]) -> None:
     documents(said("halt", "agent", "halve", "--json"), "perdure halt agent")
     documents(said("halt", "tenant", "acme", "--json"), "perdure halt tenant")
     documents(said("halt", "list", "--json"), "perdure halt list")
+    documents(said("routes", "--json"), "perdure routes")
+    documents(said("drill", "status", "--json"), "perdure drill status")
     documents(said("config", "show", "--json"), "perdure config show")
     documents(said("init", "new", "--json"), "perdure init")
+
+
+ROUTED = """
+[keys.any]
+env = "ANY_KEY"
+[[routes]]
+name = "claude"
+model = "claude-sonnet-4-5"
+targets = [{{ name = "east", base_url = "{0}/east", key = "any" }},
+           {{ name = "west", base_url = "{0}/west", key = "any", model = "claude-haiku-4-5" }}]
+"""
+
+
+def test_a_drill(
+    said: Callable[..., list[Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANY_KEY", "sk-any")
+    (tmp_path / "eval.jsonl").write_text('{"input": "hi", "expect": {"contains": "hi"}}')
+    with ProviderSimulator() as sim:
+        (tmp_path / "perdure.toml").write_text(ROUTED.format(sim.url))
+        options = ("--percent", "5", "--for", "100ms", "--max-latency-ratio", "1000", "--json")
+        drilled = said("drill", "failover", "--eval", "eval.jsonl", *options)
+        documents(drilled, "perdure drill failover")
+        assert drilled[0]["eval"]["checks"]
+        assert drilled[0]["traffic"]["checks"]
+        routes = said("routes", "--json")
+        documents(routes, "perdure routes")
+        assert routes[0]["routes"][0]["targets"][0]["calls"] == 1
 
 
 def test_demo() -> None:

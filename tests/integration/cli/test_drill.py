@@ -63,7 +63,7 @@ def test_an_eval_set_through_both(place: Place, sim: ProviderSimulator) -> None:
     assert (east["target"], east["answered"], east["quality"]) == ("east", 3, 1.0)
     assert (west["target"], west["answered"], west["quality"]) == ("west", 3, 0.6667)
     assert 0 < west["cost_per_call_usd"] < east["cost_per_call_usd"]
-    checks = {check["name"]: check["passed"] for check in found["eval"]["checks"]["west"]}
+    checks = {check["name"]: check["passed"] for check in found["eval"]["checks"]}
     assert checks == {"success": True, "latency": True, "cost": True, "quality": False}
     wrong = [one for one in found["eval"]["answers"] if not one["score"]]
     assert [(one["id"], one["target"], one["answer"]) for one in wrong] == [

@@ -66,9 +66,11 @@ class Evaluation:
         return {
             "questions": self.questions,
             "sides": [side.to_dict() for side in self.sides],
-            "checks": {
-                name: [check.to_dict() for check in found] for name, found in checks.items()
-            },
+            "checks": [
+                {"target": name, **check.to_dict()}
+                for name, found in checks.items()
+                for check in found
+            ],
             "answers": [one.to_dict() for one in self.answers],
         }
 

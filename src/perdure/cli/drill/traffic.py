@@ -37,7 +37,9 @@ class Traffic:
         return {
             **view(self.drill),
             "sides": [side.to_dict() for side in self.sides],
-            "checks": [check.to_dict() for check in self.checks(bars)],
+            "checks": [
+                {"target": self.drill.target, **check.to_dict()} for check in self.checks(bars)
+            ],
         }
 
 

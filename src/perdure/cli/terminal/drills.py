@@ -118,10 +118,10 @@ def print_sides(sides: Sequence[Side]) -> None:
         )
         for side in sides
     ]
+    scored = any(side.quality is not None for side in sides)
     columns = ("TARGET", "CALLS", "ANSWERED", "P50", "P95", "COST/CALL", "QUALITY")
-    if not any(row[-1] for row in rows):
-        columns, rows = columns[:-1], [row[:-1] for row in rows]  # type: ignore[assignment]
-    table(columns, rows, shrink=0)
+    width = len(columns) - (not scored)
+    table(columns[:width], [row[:width] for row in rows], shrink=0)
 
 
 def _print_checks(name: str, checks: Sequence[Check]) -> None:
