@@ -62,7 +62,7 @@ lock: $(VENV)/.dev  ## renew the locks
 	$(PY) -m pip install --quiet pip-tools
 	for f in demo dev oldest; do $(VENV)/bin/pip-compile --quiet --upgrade --generate-hashes \
 	  --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	  --no-header -o requirements/$$f.txt requirements/$$f.in; done
+	  --no-header --no-annotate -o requirements/$$f.txt requirements/$$f.in; done
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) .venv-oldest .venv-peers site .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
