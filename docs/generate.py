@@ -428,6 +428,8 @@ def sections() -> list[tuple[str, str, list[str]]]:
         ("What these use", "perdure.runtime.policy", ["Policy"]),
         ("", "perdure.runtime.handle", ["AgentHandle", "ChildRun"]),
         ("", "perdure.runtime.verbs", ["Current"]),
+        ("", "perdure.core.hooks", ["BudgetCrossed", "SpendAnomaly", "usd"]),
+        ("", "perdure.core.routing", ["Asked"]),
         (
             "perdure.client",
             "perdure.client",
