@@ -24,6 +24,7 @@ from perdure.codec import canonical
 from perdure.core.digest import digest
 from perdure.core.ports import current_boundary
 from perdure.core.record import Kind
+from perdure.frameworks.promises import asked_about, promised
 from perdure.runtime.call import ByAnnotation, Call
 from perdure.runtime.declared import Declared
 from perdure.runtime.performing import perform, perform_blocking
@@ -93,11 +94,10 @@ def _caught(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _effect(place: Place, tool: Any, input: object, body: Callable[..., Any]) -> Call:
-    declared = place.attempt.agent.tools.get(tool.name)
-    if not isinstance(declared, Declared):
-        declared = Declared(Kind.TOOL, tool.name)
+    declared = promised(place, tool.name) or Declared(Kind.TOOL, tool.name)
+    asked = input if isinstance(input, dict) else {}
     return Call(
-        declared,
+        asked_about(declared, kwargs=asked),
         body,
         (),
         {},

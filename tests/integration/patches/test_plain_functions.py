@@ -18,13 +18,13 @@ from anthropic.resources.beta.messages import Messages as BetaMessages
 from langchain_core.tools import BaseTool, tool
 
 import perdure
-from perdure import App, sync
+from perdure import App, once, sync
 from perdure.frameworks import patches
 from perdure.testing.simulator import Reply
-from tests.integration.stage import Provide, ground, provide
+from tests.integration.stage import Provide, Tally, ground, provide, tally
 from tests.running import Ground
 
-__all__ = ["ground", "provide"]
+__all__ = ["ground", "provide", "tally"]
 
 DAY = timedelta(days=1)
 # Older runners have no `thread`, and speak the plain Messages API as the newest do without one.
@@ -126,6 +126,45 @@ async def test_anthropics_tool_runner(ground: Ground, provide: Provide, name: st
     assert await ground.warnings(run) == []
     assert sim.counts().answered == 2
     assert not sim.counts().repeated
+
+
+async def test_a_runners_once_is_reconciled_by_what_the_model_asked_for(
+    ground: Ground, provide: Provide, tally: Tally
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    async def reconcile(**arguments: Any) -> str:
+        asked.append(arguments)
+        return "paid before"
+
+    @beta_async_tool
+    async def pay(amount: int) -> str:
+        """Pays."""
+        await tally.note("pay")
+        return "paid"
+
+    async def agent() -> str:
+        client = anthropic.AsyncAnthropic(api_key="k")
+        runner = client.beta.messages.tool_runner(
+            model="claude-sonnet-5-5", max_tokens=100, tools=[pay], **PLAIN,
+            messages=[{"role": "user", "content": "pay"}],
+        )  # fmt: skip
+        return text((await runner.until_done()).content)
+
+    provide(Reply("", tools=[("pay", {"amount": 5})]), "Paid.")
+    app = App()
+    app.add(agent, tools={"pay": once(reconcile=reconcile, timeout=timedelta(seconds=0.05))})
+    tally.hold("pay")
+    await ground.begin(app)
+    run = await ground.start("agent", None)
+    await tally.reached("pay")
+    await ground.stop()
+    tally.release("pay")
+    ground.store.shift_clock(timedelta(seconds=10))
+    await ground.begin(app)
+    assert await ground.result(run) == "Paid."
+    assert asked == [{"amount": 5}]
+    assert tally.done == ["pay"]
 
 
 def test_the_patches_come_out() -> None:
