@@ -40,6 +40,8 @@ REMEDIES = {
     "schema_newer": "Start the version of Perdure that upgraded this database, or a later one.",
     "backpressure": "Ask again after `Retry-After`. If it lasts, start more workers: `/scale` says "
     "how much waits; `server.max_queued` is the limit.",
+    "no_headroom": "Start it again after `Retry-After`, if there is one; `perdure limits` and "
+    '`perdure budgets` show what is left. `preflight = "wait"` lets such runs wait in the queue.',
     "port_in_use": "Stop the other process or choose another port; `--port 0` takes a free one.",
     "unreachable": "Check the address, and that the server runs. The client has tried several "
     "times; what it asked for may have been done.",
