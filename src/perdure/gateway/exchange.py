@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from perdure.gateway.capture import Capture
 
 T = TypeVar("T")
+# A keeper so far away that room is always old by the time its answer is here is not asked for ever.
+PUNCTUAL = 5
 
 
 class Served(NamedTuple):
@@ -37,6 +39,10 @@ class Served(NamedTuple):
 
     answer: Answer
     channel: Channel | None = None
+
+
+class _Late(Exception):
+    """The connection took so long that others go first."""
 
 
 class _Failure(NamedTuple):
@@ -97,7 +103,10 @@ class Exchange:
                 return go if go.status < 400 else _Failure(go, Severity.FATAL, {}, None, "")
             began = self._capture.clock()
             try:
-                got = await self._try(go.outgoing, began)
+                got = await self._try(self._outgoing(go), began)
+            except _Late:
+                await self._tell(self._trip.unsent())
+                continue
             except SendFailed as failure:
                 passing = Severity.FATAL if failure.kind == "local" else Severity.RETRYABLE
                 answer = unanswered(self._wire, self._host, failure, self._sent)
@@ -115,14 +124,31 @@ class Exchange:
 
     async def _leave_to_go(self) -> Go | Answer:
         """When the trip lets it go. What waits for long may park (C5)."""
+        late = 0
         while True:
             go = await self._tell(self._trip.go())
             if isinstance(go, Rest):
                 await self._line.wait(self._ticket.rest(go.until, go.detail, go.note))
-            elif isinstance(go, Go) and go.expired():
+            elif isinstance(go, Go) and late < PUNCTUAL and go.expired():
+                late += 1
                 await self._tell(self._trip.unsent())
             else:
                 return go
+
+    def _outgoing(self, go: Go) -> Outgoing | None:
+        """What is sent; looked at once more where room is taken for a moment only."""
+        renew = go.renew
+        if renew is None:
+            return go.outgoing
+
+        async def depart() -> None:
+            late = 0
+            while late < PUNCTUAL and go.expired():
+                late += 1
+                if not await self._tell(renew()):
+                    raise _Late
+
+        return (go.outgoing or Outgoing())._replace(departs=depart)
 
     async def _try(self, outgoing: Outgoing | None, began: float) -> Answer | Stream | _Failure:
         self._sent += 1

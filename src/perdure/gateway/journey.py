@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from perdure.gateway.gate import Gate
 
 BUSY_S = 5.0  # a call that waits for money that others hold rests so long
+BRIEF_S = 0.5  # room that holds for less may be gone when a connection is there
 # Another target may well answer what this one refuses for reasons of its own: its key is revoked,
 # its money used up, its model gone, its quota another's.
 _ELSEWHERE = frozenset({401, 402, 403, 404, 429})
@@ -208,7 +209,26 @@ class Journey:
             self._since = got.since
             return self._rest(got.at, f"room in {got.bound[0]} ({got.bound[1]})")
         self._pass = got
-        return Go(self._outgoing(), got.expired)
+        return Go(self._outgoing(), self._expired, self._renew if _brief(got) else None)
+
+    def _expired(self) -> bool:
+        return self._pass is not None and self._pass.expired()
+
+    async def _renew(self) -> bool:
+        """Room anew: where limits are of seconds, making a connection may take longer than what was
+        given holds."""
+        gate, old = self._gate, self._pass
+        if old is None:
+            return False
+        self._leave_pass(None, sent=False)
+        pools = gate.pools(self)
+        demand = gate.demand(self, pools, self._since or old.admitted.at)
+        got = await gate.admission.enter(self.provider, demand, pools, gate.patience)
+        if isinstance(got, Later):
+            self._since = got.since
+            return False
+        self._pass = got
+        return True
 
     def _rest(self, until: float, detail: str) -> Rest:
         note = {"since": self._since, "broken": self._broken}
@@ -447,6 +467,10 @@ class Journey:
         if self.about.run_id is None or len(self._broken) >= self._gate.retries.policy.attempts:
             return None
         return orjson.dumps({"since": 0.0, "broken": self._broken})
+
+
+def _brief(taken: Pass) -> bool:
+    return taken.admitted.valid_s < BRIEF_S
 
 
 def _used(used: Usage | None) -> Used | None:

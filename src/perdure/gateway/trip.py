@@ -6,9 +6,9 @@ follows from how it went. Its coroutines run on the worker's event loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime, timedelta
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from perdure.core.ports import About, Ticket
 from perdure.core.retry import Severity
@@ -32,10 +32,13 @@ class Call(NamedTuple):
 
 class Go(NamedTuple):
     """It may be sent now, as ``outgoing`` or (None) as the SDK asked. ``expired`` says whether so
-    much time has passed since that the trip has to be asked again."""
+    much time has passed since that the trip has to be asked again. ``renew``, where times are so
+    short that a connection may take too long: asks again with the connection at hand; False: not
+    now."""
 
     outgoing: Outgoing | None = None
     expired: Callable[[], bool] = lambda: False
+    renew: Callable[[], Coroutine[Any, Any, bool]] | None = None
 
 
 class Rest(NamedTuple):

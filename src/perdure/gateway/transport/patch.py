@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from perdure.core.ports import Boundary, current_boundary
@@ -29,6 +29,8 @@ from perdure.slot import Slot, Slots
 
 # Marks a request that was captured further out, on its way to the provider.
 MARK = "perdure.captured"
+WRITES = ".send_request_headers.started"  # what httpcore says before it writes a request
+Departs = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Patch:
@@ -126,7 +128,7 @@ async def serve_async(
     body = await request.aread()
     call = _call(way, request, body)
     line = AsyncLine(
-        library, capture, boundary, lambda going: send(_marked(library, request, body, going))
+        library, capture, boundary, lambda going: send(_marked(library, request, body, going, _tracing))
     )
     return _async_response(library, await capture.perform(call, line))
 
@@ -147,7 +149,7 @@ def serve_sync(
     body = request.read()
     call = _call(way, request, body)
     line = SyncLine(
-        library, capture, boundary, lambda going: send(_marked(library, request, body, going))
+        library, capture, boundary, lambda going: send(_marked(library, request, body, going, _tracing_sync))
     )
     return _sync_response(library, drive(capture.perform(call, line)))
 
@@ -162,7 +164,13 @@ def _call(way: Passage, request: Any, body: bytes) -> Call:
     return Call(way.provider, way.wire, url.host, url.path, request.headers, body)
 
 
-def _marked(library: Library, request: Any, body: bytes, outgoing: Outgoing | None) -> Any:
+def _marked(
+    library: Library,
+    request: Any,
+    body: bytes,
+    outgoing: Outgoing | None,
+    tracing: Callable[[Departs, Any], Any],
+) -> Any:
     """A fresh request for each try. The mark must not be on the SDK's own one: a redirect copies
     its extensions, and would slip through."""
     url, extensions = request.url, {**request.extensions, MARK: True}
@@ -179,9 +187,35 @@ def _marked(library: Library, request: Any, body: bytes, outgoing: Outgoing | No
     body = body if outgoing.body is None else outgoing.body
     if outgoing.silence is not None:
         extensions["timeout"] = _bounded(extensions.get("timeout") or {}, outgoing.silence)
+    if outgoing.departs is not None:
+        extensions["trace"] = tracing(outgoing.departs, extensions.get("trace"))
     return library.module.Request(
         request.method, url, headers=headers, content=body, extensions=extensions
     )
+
+
+def _tracing(departs: Departs, others: Any) -> Callable[[str, Any], Coroutine[Any, Any, None]]:
+    """For the extension by which httpcore tells what it is about to do."""
+
+    async def trace(name: str, info: Any) -> None:
+        if name.endswith(WRITES):
+            await departs()
+        if others is not None:
+            await others(name, info)
+
+    return trace
+
+
+def _tracing_sync(departs: Departs, others: Any) -> Callable[[str, Any], None]:
+    """The same for synchronous clients."""
+
+    def trace(name: str, info: Any) -> None:
+        if name.endswith(WRITES):
+            drive(departs())
+        if others is not None:
+            others(name, info)
+
+    return trace
 
 
 def _bounded(timeout: Mapping[str, float | None], silence: float) -> dict[str, float | None]:
