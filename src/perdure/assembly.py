@@ -70,7 +70,9 @@ def make_worker(
         drain=config.worker.drain,
         keeping=make_keeping(config.retention),
         spending=SpendingSettings(
-            config.spend.days, Rule(config.spend.factor, config.spend.least, config.spend.hours)
+            config.spend.days,
+            Rule(config.spend.factor, config.spend.least, config.spend.hours),
+            tuple(budget.name for budget in config.budgets if budget.every),
         ),
     )
     return Worker(store, open_blobs(config), agents, settings, root=root)

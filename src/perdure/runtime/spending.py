@@ -17,8 +17,10 @@ import orjson
 
 from perdure.core import anomaly
 from perdure.core.anomaly import HOUR, Rule
+from perdure.core.budget import PREFIX, ended
 from perdure.core.charge import NANO
 from perdure.core.hooks import SpendAnomaly
+from perdure.core.keys import part
 from perdure.core.shared import Shared, Swap
 from perdure.errors import PerdureError
 from perdure.store.base import Store
@@ -30,16 +32,18 @@ EVERY = timedelta(minutes=5)
 DOCUMENT = "spend/anomalies"
 KEPT = 100  # anomalies in it
 GROUPS = 100_000  # of hour and credential
-PORTION = 100  # answers that are deleted in one transaction
+PORTION = 100  # answers or documents that are deleted in one transaction
 PAUSE_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class SpendingSettings:
-    """``days``: how far back an hour is compared; 0: none is."""
+    """``days``: how far back an hour is compared; 0: none is. ``budgets``: the names of those that
+    begin anew, whose old documents are deleted."""
 
     days: int = 7
     rule: Rule = field(default_factory=Rule)
+    budgets: tuple[str, ...] = ()
 
 
 class Spending:
@@ -53,6 +57,7 @@ class Spending:
         self._tell = tell
         self._history: dict[str, dict[str, int]] = {}  # credential -> hour -> spent
         self._until = ""  # the hour before which it is known
+        self._closed = ""  # the hour in which old documents were looked for
 
     async def run(self, leading: Callable[[], bool]) -> None:
         """Looks, until cancelled, for as long as this worker leads."""
@@ -63,6 +68,7 @@ class Spending:
             try:
                 await self.look()
                 await self.lapse(leading)
+                await self.close_books(leading)
             except PerdureError as error:
                 log.warning("Spending could not be looked after: %s", error)
             except Exception:
@@ -100,6 +106,31 @@ class Spending:
                 break
             await asyncio.sleep(PAUSE_S)
         return rows
+
+    async def close_books(self, goes_on: Callable[[], bool] = lambda: True) -> int:
+        """Deletes the documents of budgets' past periods, once an hour; returns how many. Raises
+        StoreUnavailable."""
+        hour = anomaly.name(await self._store.now())
+        if hour == self._closed:
+            return 0
+        count = 0
+        for name in self._settings.budgets:
+            while goes_on():
+                # By their keys the oldest periods come first.
+                listed = await self._store.listed(f"{PREFIX}{part(name)}/", PORTION)
+                swaps = [
+                    Swap(key, document.version, b"")
+                    for key, document in listed.documents.items()
+                    if ended(key, listed.now)
+                ]
+                if not swaps:
+                    break
+                if (await self._store.swap([], swaps)).done:
+                    count += len(swaps)
+                await asyncio.sleep(PAUSE_S)
+        if goes_on():
+            self._closed = hour
+        return count
 
     async def _learn(self, until: datetime) -> None:
         """The hours before ``until``: read once an hour."""

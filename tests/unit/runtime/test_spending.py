@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from perdure.core.anomaly import Rule
+from perdure.core.budget import Books, Budget, Nano, Spender, accounts
 from perdure.core.charge import NANO, Charge, Priced
 from perdure.core.hooks import SpendAnomaly
 from perdure.runtime.spending import Spending, SpendingSettings, told
@@ -100,6 +102,35 @@ async def test_it_can_be_off(store: SqliteStore) -> None:
     await wallet.spend(1000.0)
     assert await Spending(store, SpendingSettings(days=0), heard.append).look() == []
     assert await told(store) == []
+
+
+async def test_documents_of_past_periods_are_deleted_once_an_hour(store: SqliteStore) -> None:
+    daily = Budget(name="a day", usd=Nano(100), every="day", per="tenant")
+    ever = Budget(name="ever", usd=Nano(1000))
+
+    async def spend(tenant: str) -> None:
+        now = (await store.now()).timestamp()
+        charged = accounts((daily, ever), Spender(tenant=tenant), now)
+        found = await store.swap([account.key for account in charged])
+        books = Books(found.documents, "w", 1, now)
+        hold = books.reserve(charged, 1).hold
+        assert hold is not None
+        assert (await store.swap([], books.swaps())).done
+
+    spending = Spending(store, replace(SETTINGS, budgets=("a day",)), lambda _: None)
+    for n in range(105):
+        await spend(f"tenant {n}")
+    store.shift_clock(timedelta(days=3))
+    await spend("young")
+    assert await spending.close_books() == 105
+    kept = (await store.listed("budget/")).documents
+    assert len(kept) == 2
+    assert any(key.endswith("/young") for key in kept)
+    store.shift_clock(timedelta(days=3) - HOUR)
+    assert await spending.close_books() == 1
+    await spend("young")
+    store.shift_clock(timedelta(minutes=1))
+    assert await spending.close_books() == 0
 
 
 async def test_old_answers_are_deleted_a_portion_at_a_time(store: SqliteStore) -> None:
