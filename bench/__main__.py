@@ -18,7 +18,7 @@ from bench.figure import Figure, Size, show
 
 SUBJECTS = (
     "steps", "queue", "latency", "in_place", "kill", "idle", "replay", "memory", "claims",
-    "startup", "gateway",
+    "startup", "gateway", "proxy",
 )  # fmt: skip
 
 

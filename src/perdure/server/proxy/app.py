@@ -181,7 +181,9 @@ class _Exchange:
         if wire.name not in SHAPES:
             proxy.count("perdure_proxy_unmetered_total", provider=call.provider, format=wire.name)
         where = asked.upstream.url(asked.path)
-        line = Line(proxy.capture, boundary, call, where, self._scope.get("query_string", b""))
+        line = Line(
+            proxy.capture, boundary, proxy.lanes, call, where, self._scope.get("query_string", b"")
+        )
         work = asyncio.ensure_future(proxy.capture.perform(call, line))
         served = await self._answered(work, line)
         if served is None:

@@ -1,4 +1,4 @@
-"""How one call of the proxy reaches its provider: over the loop's one warm pool."""
+"""How one call of the proxy reaches its provider."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 import httpx2
 
 from perdure.gateway.capture import Capture
-from perdure.gateway.httpx2_transport import library, patch
+from perdure.gateway.httpx2_transport import library
 from perdure.gateway.outcome import Incoming
 from perdure.gateway.outgoing import Outgoing
 from perdure.gateway.transport.lines import AsyncLine
 from perdure.gateway.trip import Call
+from perdure.server.proxy.lanes import Lanes
 from perdure.server.proxy.outside import Outside
 
-# Connecting takes no longer anywhere; how long an answer may take is for the trip, and the
-# proxy's own timeout, to say. The read timeout is of a provider that says nothing at all.
-CONNECT_S = 10.0
+# How long an answer may take is for the trip, and the proxy's own timeout, to say; this is for a
+# provider that says nothing at all.
 SILENCE_S = 600.0
 
 
@@ -30,9 +30,16 @@ class Line(AsyncLine):
     ``sent``: it was put on the wire."""
 
     def __init__(
-        self, capture: Capture, boundary: Outside, call: Call, url: str, query: bytes
+        self,
+        capture: Capture,
+        boundary: Outside,
+        lanes: Lanes,
+        call: Call,
+        url: str,
+        query: bytes,
     ) -> None:
         super().__init__(library, capture, boundary, self._send_once)
+        self._lanes = lanes
         self._call = call
         self._url = url
         self._query = query
@@ -59,21 +66,4 @@ class Line(AsyncLine):
             headers = outgoing.headers_over(call.headers)
             body = body if outgoing.body is None else outgoing.body
             silence = silence if outgoing.silence is None else min(silence, outgoing.silence)
-        return await send("POST", where, self._query, headers, body, silence)
-
-
-async def send(
-    method: str, url: str, query: bytes, headers: Any, body: bytes, silence: float
-) -> httpx2.Response:
-    """One request over the warm pool. Raises httpx2's errors."""
-    if query:
-        url = f"{url}?{query.decode('latin-1')}"
-    times = {
-        "connect": min(CONNECT_S, silence), "read": silence, "write": silence, "pool": CONNECT_S,
-    }  # fmt: skip
-    request = httpx2.Request(
-        method, url, headers=headers, content=body, extensions={"timeout": times}
-    )
-    pool = await patch.pools.of_loop({})
-    response: httpx2.Response = await pool.handle_async_request(request)
-    return response
+        return await self._lanes.send("POST", where, self._query, headers, body, silence)

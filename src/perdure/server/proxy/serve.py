@@ -62,6 +62,7 @@ class _Uvicorn(uvicorn.Server):
                 access_log=False,
                 ws="none",
                 server_header=False,
+                proxy_headers=False,
                 timeout_keep_alive=KEEP_ALIVE,
                 timeout_graceful_shutdown=LAST_ANSWERS,
                 backlog=BACKLOG,
