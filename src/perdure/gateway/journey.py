@@ -31,6 +31,7 @@ from perdure.gateway.purse import Broke, Busy, said
 from perdure.gateway.refusal import refuse
 from perdure.gateway.request import Request
 from perdure.gateway.targets import Chosen, url
+from perdure.gateway.telling import tell
 from perdure.gateway.tries import ENOUGH, Tries
 from perdure.gateway.trip import Call, Ended, Go, Next, Rest
 from perdure.gateway.usage import Usage, reading
@@ -374,13 +375,13 @@ class Journey:
         why = self._chosen.why if self._chosen else ""
         if ended.severity is not None and ended.what:
             why = f"{why}: {ended.what}" if why else ended.what
-        self._ticket.charge(
-            self._charge(
-                source=source, used=used, cost=price.cost if price else 0,
-                saved=price.saved if price else 0, priced=priced, why=why[:200],
-                took_ms=int(ended.took * 1000),
-            )
+        charge = self._charge(
+            source=source, used=used, cost=price.cost if price else 0,
+            saved=price.saved if price else 0, priced=priced, why=why[:200],
+            took_ms=int(ended.took * 1000),
         )  # fmt: skip
+        self._ticket.charge(charge)
+        tell(charge)
         return None if price is None or price.priced is Priced.UNKNOWN else price.cost
 
     def _charge(self, *, source: Source, used: Usage | None, **more: Any) -> Charge:

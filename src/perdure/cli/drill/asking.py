@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+import httpx2
 import orjson
 
 from perdure.assembly import gated, open_blobs
@@ -30,12 +31,14 @@ from perdure.gateway.formats import Format
 from perdure.gateway.formats.anthropic import MESSAGES
 from perdure.gateway.formats.openai import CHAT, RESPONSES
 from perdure.gateway.gate import Gate
+from perdure.gateway.httpx2_transport import library
+from perdure.gateway.outgoing import Outgoing
 from perdure.gateway.providers import Providers
 from perdure.gateway.request import SHAPES
 from perdure.gateway.retries import RetrySettings
+from perdure.gateway.transport.lines import AsyncLine
 from perdure.gateway.trip import Call
 from perdure.runtime.runtime import Runtime
-from perdure.server.proxy.going import Line
 from perdure.server.proxy.outside import Outside, Patience
 from perdure.server.proxy.upstreams import Upstreams
 from perdure.store import Store
@@ -93,6 +96,7 @@ class Asking:
         self._target = target
         self._how = how
         self._silence = config.gateway.silence
+        self._transport = httpx2.AsyncHTTPTransport()
         self._tasks: set[asyncio.Task[None]] = set()
         self._provider = target.provider or ("anthropic" if how.wire is MESSAGES else "openai")
         self._url, self._headers = self._place(config)
@@ -140,14 +144,33 @@ class Asking:
         about = About(agent=FEATURE, feature=FEATURE, step=self._target.name, deadline=deadline)
         patience = Patience(WAIT_S, self._gate.now)
         boundary = Outside(about, patience, self._keep, spend)
-        served = await self._capture.perform(
-            call, Line(self._capture, boundary, call, self._url, b"")
+        line = AsyncLine(
+            library, self._capture, boundary, lambda outgoing: self._send(call, outgoing)
         )
+        served = await self._capture.perform(call, line)
         answer = served.answer
         if answer.status >= 400:
             words = answer.body.decode("utf-8", "replace")
             return Said("", f"HTTP {answer.status}: {words[:300]}", tuple(rows))
         return Said(text(self._how.wire, answer.body), "", tuple(rows))
+
+    async def _send(self, call: Call, outgoing: Outgoing | None) -> httpx2.Response:
+        url, body, silence = self._url, call.body, self._silence.total_seconds()
+        headers: Any = call.headers
+        if outgoing is not None:
+            url = outgoing.url or url
+            headers = outgoing.headers_over(call.headers)
+            body = body if outgoing.body is None else outgoing.body
+            silence = silence if outgoing.silence is None else min(silence, outgoing.silence)
+        times = dict.fromkeys(("connect", "read", "write", "pool"), silence)
+        request = httpx2.Request(
+            "POST", url, headers=headers, content=body, extensions={"timeout": times}
+        )
+        return await self._transport.handle_async_request(request)
+
+    async def close(self) -> None:
+        """Let its connections go."""
+        await self._transport.aclose()
 
     def _keep(self, what: Coroutine[Any, Any, None]) -> Awaitable[None]:
         task = asyncio.get_running_loop().create_task(what)
@@ -170,9 +193,11 @@ async def asking(
     name = f"drill-{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"
     runtime = Runtime(store, open_blobs(config), name)
     async with gated(config, runtime, ONCE) as gate:
+        asker = Asking(config, gate, runtime, target, how)
         try:
-            yield Asking(config, gate, runtime, target, how)
+            yield asker
         finally:
+            await asker.close()
             await runtime.end()
 
 

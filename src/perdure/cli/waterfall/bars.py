@@ -11,6 +11,7 @@ from rich.text import Text
 from perdure.cli.branches import MARK, short
 from perdure.cli.terminal.states import MARKS
 from perdure.cli.terminal.times import short_seconds
+from perdure.cli.waterfall import contacts
 from perdure.cli.waterfall.axis import Axis
 from perdure.cli.waterfall.timeline import CUT, UNDER_WAY, WAITING, Effect, Timeline, tree
 
@@ -42,6 +43,7 @@ class Bars:
     def __init__(self, line: Timeline, width: int | None, *, full: bool = False) -> None:
         self._line = line
         self._limit = width
+        self._full = full
         rows = list(tree(line.effects, full=full))
         told = {} if full else short(branch for _, branch, _ in rows)
         self._rows = [
@@ -72,7 +74,11 @@ class Bars:
         for label, place, effect in self._rows:
             yield self._effect(label, place, effect)
             if notes := _notes(effect):
-                yield self._note(label, effect, notes)
+                yield self._note(label, notes, "red" if effect.error else "yellow")
+            if self._full or contacts.told(effect.contacts):
+                words = contacts.said(effect.contacts, effect.name.partition("/")[2])
+                if words:
+                    yield self._note(label, words, "dim")
         yield self._legend()
 
     def _head(self) -> Text:
@@ -125,9 +131,9 @@ class Bars:
         text.append("  " + self._took(effect), style="dim")
         return text
 
-    def _note(self, label: str, effect: Effect, notes: str) -> Text:
+    def _note(self, label: str, notes: str, style: str) -> Text:
         indent = " " * (6 + len(label) - len(label.lstrip()))
-        text = Text(indent + notes, style="red" if effect.error else "yellow")
+        text = Text(indent + notes, style=style)
         if self._limit is not None:
             text.truncate(self._limit, overflow="ellipsis")
         return text

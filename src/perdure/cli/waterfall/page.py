@@ -27,11 +27,20 @@ WARNINGS = 5  # of the last ones, that are shown
 
 
 def print_page(
-    run: Run, line: Timeline, findings: Sequence[Finding], now: datetime, *, full: bool
+    run: Run,
+    line: Timeline,
+    findings: Sequence[Finding],
+    now: datetime,
+    cost: str = "",
+    *,
+    full: bool,
 ) -> None:
-    """All of it, on stdout. ``full``: also of the effects that say little to people."""
+    """All of it, on stdout. ``cost``: in words. ``full``: also of the effects that say little to
+    people."""
     console = stdout()
     _facts(console, run, now)
+    if cost:
+        _row(console, "Cost", cost)
     if findings:
         console.print()
         for finding in findings:

@@ -16,9 +16,11 @@ import orjson
 
 from perdure.cli.branches import is_beside
 from perdure.cli.terminal.states import SILENT
+from perdure.cli.waterfall import contacts
 from perdure.codec import BLOB, RAW
 from perdure.core.record import EntryState, Kind, RecordType
 from perdure.core.run import RunState
+from perdure.store.costs import Entered
 from perdure.store.rows import LogEvent, Run
 
 WAITING = frozenset({Kind.SLEEP, Kind.SIGNAL, Kind.RUN})  # kinds that hold no worker for long
@@ -69,7 +71,8 @@ class Try:
 @dataclass(slots=True)
 class Effect:
     """One effect. ``state`` is the last that is known of it; ``error`` is what its last failure
-    said. ``reused``: its request changed, and the recorded answer was used all the same."""
+    said. ``reused``: its request changed, and the recorded answer was used all the same.
+    ``contacts``: its rows of the ledger, the oldest first."""
 
     key: bytes
     scope: bytes
@@ -82,6 +85,7 @@ class Effect:
     error: str | None = None
     reused: bool = False
     tries: list[Try] = field(default_factory=list)
+    contacts: list[Entered] = field(default_factory=list)
 
     @property
     def began(self) -> float:
@@ -112,6 +116,7 @@ class Effect:
                 }
                 for one in self.tries
             ],
+            "contacts": [contacts.view(one) for one in self.contacts],
         }
 
 
@@ -127,9 +132,15 @@ class Timeline:
     signals: list[tuple[float, str]]
 
 
-def timeline(run: Run, log: Sequence[LogEvent], now: datetime) -> Timeline:
-    """Read the log. ``now`` is the store's."""
-    return _Reader(run, log, now).read()
+def timeline(
+    run: Run, log: Sequence[LogEvent], now: datetime, ledger: Sequence[Entered] = ()
+) -> Timeline:
+    """Read the log, and the run's rows of the ledger. ``now`` is the store's."""
+    line = _Reader(run, log, now).read()
+    found = contacts.by_effect(ledger)
+    for effect in line.effects:
+        effect.contacts = found.get(effect.key, [])
+    return line
 
 
 def tree(effects: Iterable[Effect], *, full: bool = False) -> Iterator[tuple[int, str, Effect]]:
