@@ -24,11 +24,13 @@ LISTED = 100_000  # documents
 def command(
     name: str | None, limit: int, json_: bool, store: str | None, config_file: Path | None
 ) -> None:
-    """What each budget has left now: of the settings' [[budgets]], each subject that spent any.
+    """What each budget has left.
 
-    RESERVED is what calls under way may still cost, PLANNED what running runs set aside. --json
-    prints {"budgets": [{"name", "per", "subject", "every", "hard", "amount_usd", "spent_usd",
-    "reserved_usd", "planned_usd", "left_usd", "begins_anew_at"}], "more"}.
+    Of the settings' [[budgets]] each run, agent, tenant ... that spent any, in its present period.
+    RESERVED is what calls under way may still cost, and what runs have set aside.
+
+    --json prints {"budgets": [{"name", "per", "subject", "every", "hard", "amount_usd",
+    "spent_usd", "reserved_usd", "planned_usd", "left_usd", "begins_anew_at"}], "more"}.
     """
     import asyncio
 

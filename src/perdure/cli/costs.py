@@ -71,7 +71,7 @@ def command(
     config_file: Path | None,
     **wanted: str | None,
 ) -> None:
-    """What model calls cost, out of the ledger.
+    """What model calls cost, by agent, model, day and more.
 
     CALLS went out to a provider; REPLAYED ones were answered from a journal, CACHED ones from the
     response cache. HITS is the part of the input that the provider's own cache held. A cost with ~

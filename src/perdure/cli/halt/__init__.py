@@ -16,7 +16,7 @@ COMMANDS = {
 
 @click.group("halt", cls=LazyGroup, entries=COMMANDS)
 def command() -> None:
-    """The kill switch: no new model calls of an agent, or for a tenant.
+    """Stop an agent's or a tenant's model calls, everywhere.
 
     Every worker obeys within a second. Calls under way end; a run that makes a new one fails with
     the provider's own 403, and goes on from its journal when it is redriven after the halt is

@@ -18,7 +18,9 @@ from perdure.cli.halt.switch import switch
 def command(
     name: str, reason: str, json_: bool, store: str | None, config_file: Path | None
 ) -> None:
-    """Stop an agent's model calls, on every worker within a second.
+    """Stop an agent's model calls.
+
+    Every worker obeys within a second.
 
     --json prints {"kind", "name", "by", "at", "reason"}.
     """

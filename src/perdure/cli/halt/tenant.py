@@ -18,7 +18,9 @@ from perdure.cli.halt.switch import switch
 def command(
     name: str, reason: str, json_: bool, store: str | None, config_file: Path | None
 ) -> None:
-    """Stop the model calls for a tenant, on every worker within a second.
+    """Stop the model calls for a tenant.
+
+    Every worker obeys within a second.
 
     --json prints {"kind", "name", "by", "at", "reason"}.
     """
