@@ -32,6 +32,8 @@ TIMES, ADDED_MS = 4.0, 3.0  # LiteLLM's rate; one call at a time
 CONCURRENCY = 50
 START_S = 120.0
 TITLES = {"reverse": "a bare reverse proxy", "perdure": "Perdure", "litellm": "LiteLLM's proxy"}
+# Neither checks keys here.
+KEYLESS = {"LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"}
 PERDURE = """
 [proxy]
 upstreams = {{ openai = "http://127.0.0.1:{port}/v1" }}
@@ -118,7 +120,7 @@ def process(arguments: Sequence[str], folder: str, port: int) -> Iterator[Server
         started = subprocess.Popen(
             arguments,
             cwd=folder,
-            env={**own, "BENCH_KEY": "sk-any", "PYTHONPATH": str(ROOT)},
+            env={**own, **KEYLESS, "BENCH_KEY": "sk-any", "PYTHONPATH": str(ROOT)},
             stdout=log,
             stderr=log,
         )
