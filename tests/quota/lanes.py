@@ -21,12 +21,12 @@ LIMITS = {
     "otpm": ("output", "anthropic"),
     "tpm": ("tokens", "openai"),
 }
-AMOUNTS = {"rpm": 300, "itpm": 300_000, "otpm": 400_000, "tpm": 200_000}  # a minute's
+AMOUNTS = {"rpm": 180, "itpm": 300_000, "otpm": 400_000, "tpm": 200_000}  # a minute's
 CALLS = 3  # of a run
 DEMAND = 1.2  # of the limit
 LARGEST = 0.01  # of a minute's quota: the largest call
-SIZES = Sizes("lognormal", mean=900, tail=1.0)  # the provider's answers, before they are bound
-RATE = 80.0  # tokens a second
+SIZES = Sizes("lognormal", mean=1200, tail=1.0)  # the provider's answers, before they are bound
+RATE = 240.0  # tokens a second
 EXTRA = 60  # tokens of a request beside its words, about
 
 
@@ -84,9 +84,11 @@ class Lane:
         for _ in range(count):
             words, most = 10, 40
             if self.limit == "itpm":
-                words = min(self.most - EXTRA, Sizes("lognormal", self.most / 4, 0.7).draw(chance))
+                words = min(
+                    self.most - EXTRA, Sizes("lognormal", self.most / 2.5, 0.7).draw(chance)
+                )
             if self.limit == "tpm":
-                most = min(self.most, 16 + Sizes("lognormal", self.most / 4, 0.7).draw(chance))
+                most = min(self.most, 16 + Sizes("lognormal", self.most / 2.5, 0.7).draw(chance))
             if self.limit == "otpm":
                 most = self.most
             found.append({"words": words, "most": most, "stream": chance.random() < 0.5})
