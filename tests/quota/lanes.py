@@ -26,7 +26,7 @@ CALLS = 3  # of a run
 DEMAND = 1.2  # of the limit
 LARGEST = 0.01  # of a minute's quota: the largest call
 SIZES = Sizes("lognormal", mean=1200, tail=1.0)  # the provider's answers, before they are bound
-RATE = 240.0  # tokens a second
+RATE = 1000.0  # tokens a second
 EXTRA = 60  # tokens of a request beside its words, about
 
 

@@ -7,7 +7,6 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -31,7 +30,7 @@ class Plan:
     keeper: str = "postgres"
     warm: float = 75.0
     span: float = 300.0
-    kills: float = 5.0
+    kills: float = 8.0
     outages: int = 2
     away: float = 2.0
     drain: float = 240.0
@@ -103,6 +102,7 @@ async def play(plan: Plan, folder: Path) -> Figures:
         began = time.time()
         over = asyncio.Event()
         killing = asyncio.create_task(_kill(plan, scene, over))
+        reviving = asyncio.create_task(_revive(scene))
         failing = asyncio.create_task(_fail(plan, scene, figures))
         try:
             await _demand(plan, scene, figures)
@@ -111,6 +111,7 @@ async def play(plan: Plan, folder: Path) -> Figures:
         until = time.time()
         await asyncio.gather(killing, failing)
         await _drain(plan, scene, figures)
+        reviving.cancel()
         figures.kills = scene.kills
         figures.uses = read(plan, scene, figures, began + plan.warm, until)
         scene.end()
@@ -158,6 +159,12 @@ async def _kill(plan: Plan, scene: Scene, over: asyncio.Event) -> None:
                 await over.wait()
         except TimeoutError:
             scene.kill()
+
+
+async def _revive(scene: Scene) -> None:
+    while True:
+        await asyncio.sleep(1)
+        scene.revive()
 
 
 async def _fail(plan: Plan, scene: Scene, figures: Figures) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from perdure.store import make_store
-from tests.quota.lanes import RATE, SIZES, Lane
+from tests.quota.lanes import RATE, SIZES
 from tests.servers import PostgresServer, RedisServer
 
 ROOT = Path(__file__).parents[2]
@@ -97,6 +97,10 @@ class Scene:
             *("--rows", "100000"),
         )
         self.url = self._line(self._provider)
+        try:  # providers have machines of their own
+            os.setpriority(os.PRIO_PROCESS, self._provider.pid, 0)
+        except PermissionError:
+            pass
 
     def ask(self, path: str) -> Any:
         """What the provider says at /_sim/``path``."""
@@ -110,7 +114,7 @@ class Scene:
         shared = f'shared = "{self.redis.url}"\n' if self.keeper == "redis" else ""
         # One server under two names: a host is one provider's.
         (self.folder / "perdure.toml").write_text(
-            f"{self._settings}\n[gateway]\n{shared}"
+            f'{self._settings}\n[gateway]\npatience = "1s"\n{shared}'
             f'[gateway.providers]\n"127.0.0.1:{port}" = "anthropic"\n'
             f'"localhost:{port}" = "openai"\n'
         )
@@ -141,19 +145,30 @@ class Scene:
         self._nursery.stdin.flush()
         self._pids[number] = int(self._line(self._nursery))
 
-    def kill(self, *, again: bool = True) -> None:
+    def kill(self) -> None:
         """A random worker, with SIGKILL; it begins anew at once."""
         number = self.chance.choice(sorted(self._pids))
-        os.kill(self._pids.pop(number), signal.SIGKILL)
+        self._signal(number, signal.SIGKILL)
         self.kills += 1
-        if again:
-            self._begin(number)
+        self._begin(number)
+
+    def revive(self) -> None:
+        """Begin those anew that ended by themselves, as supervisors do: a worker ends at once where
+        it finds no store."""
+        for number, pid in self._pids.items():
+            if not Path(f"/proc/{pid}").exists():
+                self._begin(number)
 
     def end(self) -> None:
         """Ask all workers to end, in order."""
-        for pid in self._pids.values():
-            os.kill(pid, signal.SIGTERM)
-        self._pids.clear()
+        for number in self._pids:
+            self._signal(number, signal.SIGTERM)
+
+    def _signal(self, number: int, which: signal.Signals) -> None:
+        try:
+            os.kill(self._pids[number], which)
+        except ProcessLookupError:
+            pass
 
     # -- the keepers ------------------------------------------------------------------------------
 
