@@ -7,8 +7,7 @@ the room is not there soon: what waits for long holds nothing.
 from __future__ import annotations
 
 import asyncio
-import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -70,6 +69,7 @@ class Journey:
         self._asked: Asked | None = None
         self._chance = gate.random()
         self._tried: list[str] = list(self._broken)  # in this round
+        self._due: dict[str, float] = {}  # when targets said to come again
         self._chosen: Chosen | None = None
         self._bound: int | None = None
         self._pass: Pass | None = None
@@ -173,7 +173,11 @@ class Journey:
         if self._route is None or self._chosen is not None:
             return
         chosen = await targets.next(self._route, self._asked, self._tried, self._chance)
-        if chosen is None:  # every one was tried: from the start
+        if chosen is None:  # every one was tried: from the start, less those that are not due
+            now = self._gate.clock()
+            self._tried = [name for name, at in self._due.items() if at > now]
+            chosen = await targets.next(self._route, self._asked, self._tried, self._chance)
+        if chosen is None:
             self._tried = []
             chosen = await targets.next(self._route, self._asked, (), self._chance)
         self._chosen = chosen
@@ -242,7 +246,7 @@ class Journey:
 
     def _outgoing(self) -> Outgoing | None:
         chosen, request = self._chosen, self.request
-        if request.shape is None:
+        if request.shape is None or self._as_asked():
             return None
         target = chosen.target if chosen else None
         model = target.model if target and target.model != request.model else ""
@@ -260,6 +264,16 @@ class Journey:
         if not (where or headers or dropped or body or silence):
             return None
         return Outgoing(where, headers, dropped, body, silence)
+
+    def _as_asked(self) -> bool:
+        """Whether the request can go out as it is: most do."""
+        return (
+            self._chosen is None
+            and self._bound is None
+            and self.about.deadline is None
+            and not self.request.asks_for_usage
+            and not self._gate.marks(self)
+        )
 
     def _silence(self) -> float | None:
         """With other targets to go to, or a deadline, a provider may not be silent for ever."""
@@ -334,10 +348,15 @@ class Journey:
         elsewhere = ended.severity is Severity.RETRYABLE or ended.answer.status in _ELSEWHERE
         chosen, self._chosen = self._chosen, None
         if self._route is not None and chosen is not None and elsewhere:
-            self._tried = [*self._tried, chosen.target.name]
+            name, now = chosen.target.name, self._gate.clock()
+            self._tried = [*self._tried, name]
+            self._due[name] = now + (ended.retry_after.total_seconds() if ended.retry_after else 0)
             left = [t for t in self._route.targets if t.name not in self._tried]
             if left and self._tries.may_go_on():
-                return Next(0.0, f"{ended.what} from {chosen.target.name}; {left[0].name} is next")
+                return Next(0.0, f"{ended.what} from {name}; {left[0].name} is next")
+            # Nobody is left: again when the first of them wants to be asked.
+            soonest = min(self._due.get(target.name, now) for target in self._route.targets) - now
+            ended = ended._replace(retry_after=timedelta(seconds=soonest) if soonest > 0 else None)
         return self._tries.after(ended)
 
     @staticmethod
@@ -388,7 +407,7 @@ class Journey:
         about, chosen = self.about, self._chosen
         took = used or Usage(0, 0)
         return Charge(
-            os.urandom(16),
+            self._gate.charge_id(),
             about.agent,
             self.provider,
             self.model,
