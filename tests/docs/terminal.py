@@ -100,7 +100,7 @@ class Terminal:
         path.write_text(text, "utf-8")
 
     def _environ(self, commands: str) -> dict[str, str]:
-        calls = any(name in commands for name in self._callers)
+        calls = any(name in commands for name in (*self._callers, "perdure gateway"))
         return {**self.environ, **(self._redirected if calls else {})}
 
     def run(self, commands: str) -> None:

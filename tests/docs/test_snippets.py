@@ -35,10 +35,13 @@ def database() -> Iterator[str]:
 def follow(page: Page, folder: Path, provider: str, own: dict[str, str]) -> None:
     """Do what the page says. ``own``: more of its words to replace."""
     port = str(free_port())  # for 8080, which is also the default
-    swaps = {"8080": port, "9000": str(free_port()), "0.0.0.0": "127.0.0.1", **QUICKER, **own}
+    proxy = str(free_port())  # for 8090, likewise
+    swaps = {"8080": port, "8090": proxy, "9000": str(free_port()), "0.0.0.0": "127.0.0.1"}
+    swaps |= {**QUICKER, **own}
     swapped = re.compile("|".join(map(re.escape, swaps)))
     with Terminal(folder, provider=provider) as terminal:
         terminal.environ["PERDURE_SERVER_PORT"] = port
+        terminal.environ["PERDURE_PROXY_PORT"] = proxy
         for block in page.blocks:
             code = swapped.sub(lambda found: swaps[found[0]], block.code)
             if block.mark == "file":

@@ -23,7 +23,6 @@ from perdure.errors import (
     PerdureError,
     TooLarge,
     Unavailable,
-    UsageError,
 )
 from perdure.gateway.answer import FINAL, Answer
 from perdure.gateway.exchange import Served
@@ -100,6 +99,8 @@ class _Exchange:
             await self._serve()
         except PerdureError as error:
             await self._whole(_refusal(self._wire, error))
+        except _Late as late:
+            await self._whole(refuse(self._wire, late.status, f"perdure: {late}"))
         except (ClientDisconnect, Gone):
             raise
         except Exception:
@@ -144,7 +145,8 @@ class _Exchange:
             async with asyncio.timeout(settings.body_timeout.total_seconds()):
                 return await read_body(self._scope, self._receive, settings.max_body)
         except TimeoutError:
-            raise _TooSlow("The request's body did not come in time.") from None
+            words = "the request's body did not come in time (proxy.body_timeout)"
+            raise _Late(408, words) from None
         except TooLarge as error:
             raise TooLarge(error.message, hint="Settings: proxy.max_body.") from None
 
@@ -179,7 +181,7 @@ class _Exchange:
                 proxy.runs, caller.passed, caller.about, patience, proxy.keep, proxy.spend
             )
         if wire.name not in SHAPES:
-            proxy.count("perdure_proxy_unmetered_total", provider=call.provider, format=wire.name)
+            proxy.count("perdure_unmetered_calls_total", host=call.host)
         where = asked.upstream.url(asked.path)
         line = Line(
             proxy.capture, boundary, proxy.lanes, call, where, self._scope.get("query_string", b"")
@@ -210,9 +212,7 @@ class _Exchange:
             return work.result()
         self._leave(work, line)
         if not gone.done():
-            raise _TooLate(
-                "No answer came in time.", hint="Settings: proxy.timeout; or stream the answer."
-            )
+            raise _Late(504, "no answer came in time (proxy.timeout); a stream begins sooner")
         self._told(499)
         return None
 
@@ -255,9 +255,7 @@ class _Exchange:
         self, asked: Asked, caller: Caller, headers: Mapping[str, str], body: bytes
     ) -> None:
         _permit(caller, self._wire, body, free=True)
-        self._proxy.count(
-            "perdure_proxy_unmetered_total", provider=asked.upstream.provider, format="free"
-        )
+        self._proxy.count("perdure_unmetered_calls_total", host=asked.upstream.host)
         credential = self._proxy.upstreams.credential(asked.upstream, MESSAGES)
         out = passing.upstream(headers, credential, own=caller.own)
         status, kept, content = await self._proxy.pass_on(
@@ -289,12 +287,12 @@ _KNOWN = (
 )
 
 
-class _TooSlow(UsageError):
-    code, status = "request_timeout", 408
+class _Late(Exception):
+    """Someone was not in time; ``status`` says who."""
 
-
-class _TooLate(Unavailable):
-    code, status = "gateway_timeout", 504
+    def __init__(self, status: int, words: str) -> None:
+        super().__init__(words)
+        self.status = status
 
 
 async def _finished(work: asyncio.Future[Served]) -> None:
