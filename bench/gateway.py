@@ -21,6 +21,7 @@ from bench.runs import finished, new
 from bench.scene import ROOT, Scene, opened
 from perdure.app import App
 from perdure.assembly import capturing
+from perdure.cli.process import spare_collector
 from perdure.config import Config, LimitConfig, load
 from perdure.core.guard import Limits
 from perdure.core.ports import current_boundary
@@ -166,6 +167,7 @@ async def limited(scene: Scene, port: int, calls: int, single: int) -> Load:
 async def measure(size: Size) -> list[Figure]:
     """Interleaved rounds of all three."""
     calls, single = size.of(2000, 100), size.of(300, 20)
+    spare_collector()  # as every process of Perdure does; the bare SDK has the good of it too
     rounds: dict[str, list[Load]] = {"bare": [], "captured": [], "limited": []}
     with Scene() as scene, provider() as port:
         ways: dict[str, Callable[[], Awaitable[Load]]] = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 import random as chances
 import time
 from collections.abc import Callable, Sequence
@@ -109,6 +110,8 @@ class Gate:
             self._pools, clock,
         )  # fmt: skip
         self._ids = itertools.count()
+        self._charge_ids = os.urandom(8)  # of this gate; rows of a run are unique among its own
+        self._charge_numbers = itertools.count()
 
     def begin(self, call: Call, asked: Question, ticket: Ticket, about: About) -> Journey:
         """See ``Trips``."""
@@ -181,6 +184,14 @@ class Gate:
     def place(self, asked: Question, request: Request, about: About) -> Place | None:
         """Where the answer of an earlier call may be."""
         return None if self.cache is None else self.cache.place(asked, request, about)
+
+    def charge_id(self) -> bytes:
+        """A name for a row of the ledger that no other row has: two payments are never one."""
+        return self._charge_ids + next(self._charge_numbers).to_bytes(8, "big")
+
+    def marks(self, journey: Journey) -> bool:
+        """Whether the journey's agent has asked for markers of prompt caching."""
+        return journey.about.agent in self._marking
 
     def marked(self, journey: Journey) -> dict[str, Any] | None:
         """The request with markers of prompt caching; None: as it is."""
