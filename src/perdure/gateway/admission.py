@@ -20,6 +20,7 @@ from perdure.core.admission.demand import Admitted, Demand, Later, Outcome, Usag
 from perdure.core.admission.flight import Hand
 from perdure.core.admission.learn import heard, refused
 from perdure.core.admission.limits import Pool
+from perdure.core.admission.loss import recall, remade
 from perdure.core.admission.settle import leave, settle
 from perdure.core.admission.state import State, decode, fresh
 from perdure.core.shared import Shared, Swap
@@ -91,12 +92,7 @@ class States:
     def __init__(self, opening: Opening, pools: Mapping[str, Pool]) -> None:
         self.now = opening.now
         self._documents = opening.documents
-        self.states = {
-            key: decode(orjson.loads(opening.documents[key].body), pool)
-            if opening.documents[key].version
-            else fresh(pool, opening.now, full=opening.fresh)
-            for key, pool in pools.items()
-        }
+        self.states = {key: _state(opening, key, pool) for key, pool in pools.items()}
 
     def swaps(self) -> Sequence[Swap]:
         return [
@@ -306,3 +302,17 @@ def _with_ticket(demand: Demand, since: float) -> Demand:
         return demand
     values: dict[str, Any] = {name: getattr(demand, name) for name in demand.__slots__}
     return Demand(**{**values, "since": since})
+
+
+def _state(opening: Opening, key: str, pool: Pool) -> State:
+    """As it is there; where the keeper has lost it, of what is still known."""
+    document, lost = opening.documents[key], opening.lost.get(key)
+    known = decode(orjson.loads(lost), pool) if lost is not None else None
+    if not document.version:
+        if known is None:
+            return fresh(pool, opening.now, full=opening.fresh)
+        return remade(pool, known, opening.now)
+    state = decode(orjson.loads(document.body), pool)
+    if known is not None:
+        recall(state, known, opening.now)
+    return state

@@ -26,16 +26,19 @@ T = TypeVar("T")
 RETRY_DELAYS = (0.05, 0.1, 0.25, 0.5, 1.0)  # seconds, when the keeper is away; the last repeats
 CROWDED = 4  # refusals in a row after which a swap waits a little, so that all get their turn
 CROWD_S = 0.002
+ANEW_S = 0.01  # versions run ahead of the clock by less: they rise by some thousands a second
 
 
 class Opening(NamedTuple):
     """What a session is opened on. ``number`` rises with each swap. ``fresh``: the keeper has lost
-    what it kept."""
+    what it kept; ``lost``: what this worker still knows of documents that were among that, and that
+    it has not changed since."""
 
     documents: Mapping[str, Document]
     now: float
     number: int
     fresh: bool
+    lost: Mapping[str, bytes] = {}
 
 
 class Session(Protocol):
@@ -88,6 +91,8 @@ class Desk(Generic[S]):
         self._due = False
         self._number = 0
         self._fresh = False
+        self._seen: dict[str, float] = {}  # when, by the keeper's clock
+        self._lost: dict[str, bytes] = {}
         self._keepers = Clock(clock)
 
     def now(self) -> float | None:
@@ -122,7 +127,8 @@ class Desk(Generic[S]):
         """Documents that nobody here needs any longer."""
         for key in keys:
             if key not in self._busy:
-                self._known.pop(key, None)
+                for kept in (self._known, self._seen, self._lost):
+                    kept.pop(key, None)
 
     async def drained(self) -> None:
         """Until nothing is under way."""
@@ -166,7 +172,8 @@ class Desk(Generic[S]):
                 continue
             self._number += 1
             documents = {key: self._known[key] for key in keys}
-            session = self._opened(Opening(documents, now, self._number, self._fresh))
+            lost = {key: self._lost[key] for key in keys & self._lost.keys()}
+            session = self._opened(Opening(documents, now, self._number, self._fresh, lost))
             results = [(asked, *_tried(asked.act, session)) for asked in group]
             swaps = session.swaps()
             doubtful = [r for r in results if r[2] is None and not r[0].firm(r[1])]
@@ -180,6 +187,8 @@ class Desk(Generic[S]):
                     if refusals > CROWDED:
                         await asyncio.sleep(random.random() * CROWD_S * min(refusals, 50))
                     continue
+                for swap in swaps:
+                    self._lost.pop(swap.key, None)
                 moved = {key for key in unread if self._known[key].version != used[key]}
                 moved -= {swap.key for swap in swaps}
             else:
@@ -190,7 +199,14 @@ class Desk(Generic[S]):
                 _tell(asked, result, error)
 
     def _learn(self, swapped: Swapped, current: set[str]) -> None:
-        self._known.update(swapped.documents)
+        for key, document in swapped.documents.items():
+            before = self._known.get(key)
+            if before is not None and before.version and swapped.fresh:
+                # A first version is the keeper's time in microseconds, and the next are one more.
+                since = document.version / 1_000_000
+                if not document.version or since > self._seen[key] + ANEW_S:
+                    self._lost.setdefault(key, before.body)
+            self._known[key], self._seen[key] = document, swapped.now
         current |= swapped.documents.keys()
         self._fresh = swapped.fresh
 
