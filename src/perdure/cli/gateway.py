@@ -26,7 +26,9 @@ def command(
     store: str | None,
     config_file: Path | None,
 ) -> int:
-    """The model gateway as an HTTP proxy, for other languages and for programs that agents start.
+    """The model gateway as an HTTP proxy.
+
+    For other languages, and for programs that agents start.
 
     It speaks the providers' own APIs: /v1/messages, /v1/chat/completions, /v1/responses,
     /v1/models. Point a client's base URL here, and its calls go by the limits, budgets and routes
@@ -41,11 +43,14 @@ def command(
     from perdure.cli import process
 
     process.prepare(config)
-    return serve(config, lambda url: process.tell(config, f"Proxy at {url} on {config.store.url}"))
+    return serve(
+        config, lambda url, store_url: process.tell(config, f"Proxy at {url} on {store_url}")
+    )
 
 
-def serve(config: Config, ready: Callable[[str], None]) -> int:
-    """Serve until told to stop; returns the exit code. ``ready`` is told the URL."""
+def serve(config: Config, ready: Callable[[str, str], None]) -> int:
+    """Serve until told to stop; returns the exit code. ``ready`` is told the URLs of the proxy and,
+    without its password, of the store."""
     from perdure.cli import process
     from perdure.server.proxy.serve import serve as serve_proxy
 
@@ -53,7 +58,7 @@ def serve(config: Config, ready: Callable[[str], None]) -> int:
         stop.limit = config.proxy.drain.total_seconds() + process.UNWIND
         async with process.open_store(config, create=True) as opened:
             await serve_proxy(
-                config, opened, on_ready=lambda at: ready(at.url), on_signal=stop.told
+                config, opened, on_ready=lambda at: ready(at.url, opened.url), on_signal=stop.told
             )
         return 0
 

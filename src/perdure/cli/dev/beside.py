@@ -66,7 +66,7 @@ def main(order: Order) -> int:
     try:
         config = order.load()
 
-        def ready(url: str) -> None:
+        def ready(url: str, store_url: str) -> None:
             print(url, flush=True)
             threading.Thread(target=watch, daemon=True).start()
 
