@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -16,11 +16,11 @@ from perdure import codec
 from perdure.core.admission.demand import Later
 from perdure.core.admission.demand import Usage as Used
 from perdure.core.budget import Crossing, Hold, Spender
-from perdure.core.charge import Charge, Priced, Source
 from perdure.core.ports import About, Ticket
 from perdure.core.retry import Severity
 from perdure.core.routing import Asked, Route
 from perdure.errors import ConfigError
+from perdure.gateway import entries
 from perdure.gateway.answer import Answer
 from perdure.gateway.credentials import named
 from perdure.gateway.formats import Question
@@ -55,9 +55,9 @@ class Journey:
     def __init__(
         self, gate: Gate, call: Call, asked: Question, ticket: Ticket, about: About
     ) -> None:
-        self._gate = gate
+        self.gate = gate
         self._call = call
-        self._ticket = ticket
+        self.ticket = ticket
         self.about = about
         self.request = Request(call.wire.name, call.body, asked.name.partition("/")[2])
         self._place = gate.place(asked, self.request, about)
@@ -70,12 +70,12 @@ class Journey:
         self._chance = gate.random()
         self._tried: list[str] = list(self._broken)  # in this round
         self._due: dict[str, float] = {}  # when targets said to come again
-        self._chosen: Chosen | None = None
+        self.chosen: Chosen | None = None
         self._bound: int | None = None
         self._pass: Pass | None = None
         self._hold: Hold | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._said = 0  # characters that a stream brought
+        self._said = 0  # bytes of words that a stream brought
         self._credential = call.credential or named(call.headers)
         self._void = False
 
@@ -84,13 +84,13 @@ class Journey:
     @property
     def provider(self) -> str:
         """Of this try."""
-        chosen = self._chosen
+        chosen = self.chosen
         return (chosen.target.provider if chosen else "") or self._call.provider
 
     @property
     def model(self) -> str:
         """Of this try."""
-        chosen = self._chosen
+        chosen = self.chosen
         return (chosen.target.model if chosen else "") or self.request.model
 
     @property
@@ -101,7 +101,7 @@ class Journey:
     @property
     def credential(self) -> str:
         """Of this try, by its label."""
-        chosen = self._chosen
+        chosen = self.chosen
         return (chosen.target.key if chosen else "") or self._credential
 
     @property
@@ -113,11 +113,11 @@ class Journey:
         """See ``Trip``."""
         self._loop = asyncio.get_running_loop()
         try:
-            if (stop := await self._gate.halted(self.about)) is not None:
+            if (stop := await self.gate.halted(self.about)) is not None:
                 return self._refused(403, stop)
             if self._tries is None:  # now the store's clock is known, which the deadline is of
                 self._tries = Tries(
-                    self._gate.retries, self._gate.clock, self._gate.random, self._deadline()
+                    self.gate.retries, self.gate.clock, self.gate.random, self._deadline()
                 )
             if self._place is not None and (known := await self._place.find()) is not None:
                 return self._recalled(known)
@@ -126,7 +126,7 @@ class Journey:
             if self._pass is None and self._hold is None:
                 return entered
             # It may have waited for longer than a switch may take.
-            if (stop := await self._gate.halted(self.about)) is not None:
+            if (stop := await self.gate.halted(self.about)) is not None:
                 await self.unsent()
                 return self._refused(403, stop)
             return entered
@@ -136,54 +136,44 @@ class Journey:
     def _recalled(self, answer: Answer) -> Answer:
         """An answer from the cache: in the ledger for what it spared, in the events for what it
         says."""
-        used, terms = reading(answer)
-        saved = 0
-        if used is not None:
-            now = self._gate.now().timestamp()
-            saved = self._gate.pricing.price(self.provider, self.model, used, now, terms).cost
-        self._ticket.charge(
-            self._charge(
-                source=Source.CACHED, used=used, saved=saved, priced=Priced.FREE,
-                why="answered before",
-            )
-        )  # fmt: skip
+        self.ticket.charge(entries.recalled(self, *reading(answer)))
         if answer.streamed:
             kind = dict(answer.headers).get("content-type", "").partition(";")[0].strip().lower()
             if words := Watch(self._call.wire.judge, kind).feed(answer.body):
-                self._ticket.delta(codec.encode({"text": words}))
+                self.ticket.delta(codec.encode({"text": words}))
         return answer
 
     def _deadline(self) -> float | None:
         if self.about.deadline is None:
             return None
-        return self._gate.clock() + (self.about.deadline - self._gate.now()).total_seconds()
+        return self.gate.clock() + (self.about.deadline - self.gate.now()).total_seconds()
 
     async def _choose(self) -> None:
-        targets = self._gate.targets
+        targets = self.gate.targets
         if not targets.any:
             return
         if self._asked is None:
             about = self.about
             self._asked = Asked(
                 self.request.model, about.agent, about.step, about.tenant, about.difficulty,
-                self._gate.prompt_tokens(self), about.run_id or "", about.session,
+                self.gate.prompt_tokens(self), about.run_id or "", about.session,
             )  # fmt: skip
             if self.request.shape is not None and self._call.provider != "bedrock":
                 self._route = targets.route(self._asked)
-        if self._route is None or self._chosen is not None:
+        if self._route is None or self.chosen is not None:
             return
         chosen = await targets.next(self._route, self._asked, self._tried, self._chance)
         if chosen is None:  # every one was tried: from the start, less those that are not due
-            now = self._gate.clock()
+            now = self.gate.clock()
             self._tried = [name for name, at in self._due.items() if at > now]
             chosen = await targets.next(self._route, self._asked, self._tried, self._chance)
         if chosen is None:
             self._tried = []
             chosen = await targets.next(self._route, self._asked, (), self._chance)
-        self._chosen = chosen
+        self.chosen = chosen
 
     async def _enter(self) -> Go | Rest | Answer:
-        gate, now = self._gate, self._gate.now()
+        gate, now = self.gate, self.gate.now()
         funded = await gate.purse.fund(
             self._spender(),
             self.provider,
@@ -222,7 +212,7 @@ class Journey:
     async def _renew(self) -> bool:
         """Room anew: where limits are of seconds, making a connection may take longer than what was
         given holds."""
-        gate, old = self._gate, self._pass
+        gate, old = self.gate, self._pass
         if old is None:
             return False
         self._leave_pass(None, sent=False)
@@ -245,16 +235,16 @@ class Journey:
         return Spender(about.run_id or "", about.session, about.agent, about.feature, about.tenant)
 
     def _outgoing(self) -> Outgoing | None:
-        chosen, request = self._chosen, self.request
+        chosen, request = self.chosen, self.request
         if request.shape is None or self._as_asked():
             return None
         target = chosen.target if chosen else None
         model = target.model if target and target.model != request.model else ""
         headers, dropped = (
-            self._gate.targets.headers(self._call, target) if target else ({}, frozenset[str]())
+            self.gate.targets.headers(self._call, target) if target else ({}, frozenset[str]())
         )
         field = "max_tokens" if self.provider not in ("openai", "azure") else ""
-        body, marked = None, self._gate.marked(self)
+        body, marked = None, self.gate.marked(self)
         if model or self._bound is not None or request.asks_for_usage or marked:
             body = request.changed(
                 model=model, bound=self._bound, field=field, usage=True, fields=marked
@@ -268,20 +258,20 @@ class Journey:
     def _as_asked(self) -> bool:
         """Whether the request can go out as it is: most do."""
         return (
-            self._chosen is None
+            self.chosen is None
             and self._bound is None
             and self.about.deadline is None
             and not self.request.asks_for_usage
-            and not self._gate.marks(self)
+            and not self.gate.marks(self)
         )
 
     def _silence(self) -> float | None:
         """With other targets to go to, or a deadline, a provider may not be silent for ever."""
         limits = []
         if self._route is not None and len(self._route.targets) > 1:
-            limits.append(self._gate.silence)
+            limits.append(self.gate.silence)
         if (deadline := self._deadline()) is not None:
-            limits.append(max(0.1, deadline - self._gate.clock()))
+            limits.append(max(0.1, deadline - self.gate.clock()))
         return min(limits, default=None)
 
     def _refused(self, status: int, words: str) -> Answer:
@@ -291,7 +281,7 @@ class Journey:
 
     def produced(self, text: str) -> None:
         """See ``Trip``."""
-        self._said += len(text)
+        self._said += len(text.encode())
         taken = self._pass
         if taken is not None and self._loop is not None:
             self._loop.call_soon_threadsafe(taken.saw, self._said // 4)
@@ -300,20 +290,24 @@ class Journey:
         """See ``Trip``."""
         used, terms = reading(ended.answer)
         sent = ended.reached or ended.what not in ("ConnectError", "ConnectTimeout")
-        cost = self._enter_charge(ended, used, terms)
+        if ended.void:
+            used = entries.void(self, used, self._said)
+        charge, cost = entries.ended(self, ended, used, terms)
+        self.ticket.charge(charge)
+        tell(charge)
         if self._pass is not None:
             self._pass.heard(levels(ended.headers))
             if ended.answer.status == 429 and ended.severity is Severity.RETRYABLE:
                 after = ended.retry_after
-                self._gate.refused(self)
+                self.gate.refused(self)
                 self._pass.refused(after.total_seconds() if after else 0.0)
         self._leave_pass(used, sent=sent, took_s=ended.took)
-        self._gate.learned(self, ended, used)
-        self._gate.spent(self, used, cost)
+        self.gate.learned(self, ended, used)
+        self.gate.spent(self, used, cost)
         if (hold := self._hold) is not None:
             self._hold = None
             paid = self._paid(ended, hold, cost, sent)
-            self._crossed(await self._gate.purse.wallet.settle(hold, paid))
+            self._crossed(await self.gate.purse.wallet.settle(hold, paid))
         await self._tell_target(ended)
         if ended.severity is None:
             if self._place is not None and used is not None and self._lasting(used):
@@ -321,8 +315,8 @@ class Journey:
             return ENOUGH
         self._void = ended.void
         if ended.void:
-            if self._chosen is not None:
-                self._broken = [*self._broken, self._chosen.target.name]
+            if self.chosen is not None:
+                self._broken = [*self._broken, self.chosen.target.name]
             return ENOUGH
         return self._following(ended)
 
@@ -340,15 +334,15 @@ class Journey:
     def _crossed(self, crossings: list[Crossing], *, told: bool = True) -> None:
         for crossing in crossings:
             if told:
-                self._ticket.warning("budget_soft", f"{said(crossing)}.")
-            self._gate.crossed(crossing, self.about)
+                self.ticket.warning("budget_soft", f"{said(crossing)}.")
+            self.gate.crossed(crossing, self.about)
 
     def _following(self, ended: Ended) -> Next:
         assert self._tries is not None
         elsewhere = ended.severity is Severity.RETRYABLE or ended.answer.status in _ELSEWHERE
-        chosen, self._chosen = self._chosen, None
+        chosen, self.chosen = self.chosen, None
         if self._route is not None and chosen is not None and elsewhere:
-            name, now = chosen.target.name, self._gate.clock()
+            name, now = chosen.target.name, self.gate.clock()
             self._tried = [*self._tried, name]
             self._due[name] = now + (ended.retry_after.total_seconds() if ended.retry_after else 0)
             left = [t for t in self._route.targets if t.name not in self._tried]
@@ -370,64 +364,15 @@ class Journey:
         return hold.amount
 
     async def _tell_target(self, ended: Ended) -> None:
-        chosen = self._chosen
+        chosen = self.chosen
         if chosen is None:
             return
         if ended.severity is None:
-            await self._gate.targets.well(chosen)
+            await self.gate.targets.well(chosen)
         elif ended.severity is Severity.RETRYABLE and ended.answer.status != 429:
-            await self._gate.targets.failed(chosen)
+            await self.gate.targets.failed(chosen)
         else:
-            await self._gate.targets.unsaid(chosen)
-
-    def _enter_charge(self, ended: Ended, used: Usage | None, terms: Any) -> int | None:
-        """A row of the ledger; returns the cost where it is known."""
-        price = None
-        if used is not None:
-            now = self._gate.now().timestamp()
-            price = self._gate.pricing.price(self.provider, self.model, used, now, terms)
-        source = Source.SENT
-        if ended.severity is not None:
-            source = Source.VOID if ended.void else Source.FAILED
-        free = source is Source.FAILED and used is None
-        priced = price.priced if price else (Priced.FREE if free else Priced.UNKNOWN)
-        why = self._chosen.why if self._chosen else ""
-        if ended.severity is not None and ended.what:
-            why = f"{why}: {ended.what}" if why else ended.what
-        charge = self._charge(
-            source=source, used=used, cost=price.cost if price else 0,
-            saved=price.saved if price else 0, priced=priced, why=why[:200],
-            took_ms=int(ended.took * 1000),
-        )  # fmt: skip
-        self._ticket.charge(charge)
-        tell(charge)
-        return None if price is None or price.priced is Priced.UNKNOWN else price.cost
-
-    def _charge(self, *, source: Source, used: Usage | None, **more: Any) -> Charge:
-        about, chosen = self.about, self._chosen
-        took = used or Usage(0, 0)
-        return Charge(
-            self._gate.charge_id(),
-            about.agent,
-            self.provider,
-            self.model,
-            source,
-            run_id=about.run_id,
-            key=self._ticket.key or None,
-            step=about.step,
-            feature=about.feature,
-            tenant=about.tenant,
-            session=about.session,
-            credential=self.credential,
-            target=chosen.target.name if chosen else "",
-            route=chosen.route.name if chosen else "",
-            input=took.input,
-            output=took.output,
-            cache_read=took.cache_read,
-            cache_write=took.cache_write,
-            reasoning=took.reasoning,
-            **more,
-        )
+            await self.gate.targets.unsaid(chosen)
 
     async def unsent(self) -> None:
         """See ``Trip``."""
@@ -436,8 +381,8 @@ class Journey:
         await self._unsaid()
 
     async def _unsaid(self) -> None:
-        if self._chosen is not None:
-            await self._gate.targets.unsaid(self._chosen)
+        if self.chosen is not None:
+            await self.gate.targets.unsaid(self.chosen)
 
     def _leave_pass(
         self, used: Usage | None, *, sent: bool = True, took_s: float | None = None
@@ -449,7 +394,7 @@ class Journey:
     def _give_back(self) -> None:
         hold, self._hold = self._hold, None
         if hold is not None:
-            self._gate.purse.wallet.settle_soon(hold, 0)
+            self.gate.purse.wallet.settle_soon(hold, 0)
 
     async def leave(self) -> None:
         """See ``Trip``."""
@@ -468,23 +413,17 @@ class Journey:
             return
         self._leave_pass(None)
         if hold is not None:
-            self._gate.purse.wallet.settle_soon(
+            self.gate.purse.wallet.settle_soon(
                 hold, hold.amount, lambda crossings: self._crossed(crossings, told=False)
             )
-        self._gate.spend(
-            self._charge(
-                source=Source.VOID, used=None, why="the agent turned away, or its attempt ended",
-                cost=hold.amount if hold else 0,
-                priced=Priced.ESTIMATE if hold and hold.amount else Priced.UNKNOWN,
-            )
-        )  # fmt: skip
+        self.gate.spend(entries.given_up(self, hold.amount if hold else 0))
 
     def note(self) -> bytes | None:
         """See ``Trip``."""
         route = self._route
         if not self._void or route is None or route.stream != "again":
             return None  # the SDK sees it, and its run may try again as after any error
-        if self.about.run_id is None or len(self._broken) >= self._gate.retries.policy.attempts:
+        if self.about.run_id is None or len(self._broken) >= self.gate.retries.policy.attempts:
             return None
         return orjson.dumps({"since": 0.0, "broken": self._broken})
 

@@ -11,6 +11,7 @@ import pytest
 
 import perdure
 from perdure import RetryPolicy, step
+from perdure.core.charge import Charge
 from perdure.errors import EffectFailed
 from perdure.store.rows import LogRow, Refusal
 from tests.unit.runtime.harness import AT_ONCE, House, turns
@@ -484,11 +485,11 @@ def give_up_when_done(house: House, task: asyncio.Task[Any]) -> None:
     """Cancel the task while its outcome is on its way to the store."""
     record = house.store.record
 
-    async def slowly(rows: Sequence[LogRow]) -> list[Refusal]:
+    async def slowly(rows: Sequence[LogRow], charges: Sequence[Charge] = ()) -> list[Refusal]:
         if any(row.record.state == "done" for row in rows) and not task.done():
             task.cancel()
             await turns()
-        return await record(rows)
+        return await record(rows, charges)
 
     house.store.record = slowly  # type: ignore[method-assign]
 

@@ -127,9 +127,11 @@ async def serve_async(
         return _async_response(library, Served(way.answer)) if isinstance(way, Refused) else None
     body = await request.aread()
     call = _call(way, request, body)
-    line = AsyncLine(
-        library, capture, boundary, lambda going: send(_marked(library, request, body, going, _tracing))
-    )
+
+    def once(going: Outgoing | None) -> Any:
+        return send(_marked(library, request, body, going, _tracing))
+
+    line = AsyncLine(library, capture, boundary, once)
     return _async_response(library, await capture.perform(call, line))
 
 
@@ -148,9 +150,11 @@ def serve_sync(
         return _sync_response(library, Served(way.answer)) if isinstance(way, Refused) else None
     body = request.read()
     call = _call(way, request, body)
-    line = SyncLine(
-        library, capture, boundary, lambda going: send(_marked(library, request, body, going, _tracing_sync))
-    )
+
+    def once(going: Outgoing | None) -> Any:
+        return send(_marked(library, request, body, going, _tracing_sync))
+
+    line = SyncLine(library, capture, boundary, once)
     return _sync_response(library, drive(capture.perform(call, line)))
 
 
