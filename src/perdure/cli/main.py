@@ -30,10 +30,12 @@ COMMANDS = {
     "check": Entry(
         "perdure.cli.check", "Which unfinished runs this code would break, before it is deployed."
     ),
-    "limits": Entry("perdure.cli.limits", "How full the providers' limits are."),
+    "limits": Entry("perdure.cli.limits", "How full the declared limits are, over all workers."),
     "costs": Entry("perdure.cli.costs", "What model calls cost, by agent, model, day and more."),
     "budgets": Entry("perdure.cli.budgets", "What each budget has left."),
-    "routes": Entry("perdure.cli.routes", "Where model calls go: routes, targets, breakers."),
+    "routes": Entry(
+        "perdure.cli.routes", "Where model calls go: routes, targets, breakers, costs."
+    ),
     "drill": Entry("perdure.cli.drill", "Try a route's fallbacks before they have to stand in."),
     "halt": Entry("perdure.cli.halt", "Stop an agent's or a tenant's model calls, everywhere."),
     "keys": Entry("perdure.cli.keys", "API keys of the HTTP server."),

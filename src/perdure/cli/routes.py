@@ -14,7 +14,7 @@ from perdure.cli import options
 @options.as_json
 @options.settings
 def command(since: str, json_: bool, store: str | None, config_file: Path | None) -> None:
-    """Where model calls go: each route's rules, its targets, how they are and what they cost.
+    """Where model calls go: routes, targets, breakers, costs.
 
     A breaker is closed (the target is asked), open (it is not, until a time), or half-open (one
     call tries it). SHARE, ANSWERED and COST/CALL are of the calls since then, out of the ledger.

@@ -16,7 +16,9 @@ COMMANDS = {
         "perdure.cli.db.stats",
         "What takes how much space: tables, runs by agent and state, large values.",
     ),
-    "prune": Entry("perdure.cli.db.prune", "Delete old runs and what nothing refers to."),
+    "prune": Entry(
+        "perdure.cli.db.prune", "Delete old runs, old costs and what nothing refers to."
+    ),
     "backup": Entry(
         "perdure.cli.db.backup",
         "Copy a SQLite store to FILE while it is in use, with a list of its large values.",

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from perdure.core.routing import Route, Target
 
 FAILED = 1  # exit code
+EVERY_S = 1.0  # how often the ledger is looked at
+LOAD = 20  # times what a look took: the least pause after it
 
 
 @click.command("failover")
@@ -180,6 +182,7 @@ def _carry_out(
     import getpass
     import os
     import socket
+    from time import monotonic
 
     from perdure.cli import process
     from perdure.cli.drill import traffic
@@ -215,14 +218,19 @@ def _carry_out(
             try:
                 with telling.traffic(begun):
                     while True:
+                        started = monotonic()
                         seen = await traffic.look(store, begun)
+                        took = monotonic() - started
                         telling.seen(seen)
                         now = (await store.now()).timestamp()
                         if now >= begun.until or not await _goes_on(store, begun.id):
                             break
-                        await asyncio.sleep(min(EVERY_S, max(begun.until - now, 0.05)))
+                        # Looking is no load that is worth speaking of, however much there is.
+                        pause = max(EVERY_S, LOAD * took)
+                        await asyncio.sleep(min(pause, max(begun.until - now, 0.05)))
             finally:
                 await traffic.end(store, route.name, begun.id)
+            seen = await traffic.look(store, begun)
             if not json_:
                 print_traffic(seen, bars)
 
@@ -259,6 +267,3 @@ def _carry_out(
             print_traffic(seen, bars)
         print_verdict(verdict)
     return code or (0 if good else FAILED)
-
-
-EVERY_S = 1.0

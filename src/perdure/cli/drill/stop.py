@@ -13,7 +13,10 @@ from perdure.cli import options
 @click.argument("route", metavar="[ROUTE]", required=False)
 @options.settings
 def command(route: str | None, store: str | None, config_file: Path | None) -> None:
-    """End the drill of ROUTE, or all: from the next second on, all traffic goes its way again."""
+    """End the drill of ROUTE, or all.
+
+    From the next second on, all traffic goes its way again.
+    """
     import asyncio
 
     from perdure.cli import process
