@@ -1,7 +1,8 @@
 """What the provider limits in a play, and what asks for it: one lane for each meter.
 
 A lane is one model with one limit of one kind, its agent's runs, and how much of the limit has to
-be used at least.
+be used at least. Amounts are small, so that two cores are enough: what counts is how large a call
+is beside its limit.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from perdure.testing.simulator import Sizes
@@ -21,13 +23,14 @@ LIMITS = {
     "otpm": ("output", "anthropic"),
     "tpm": ("tokens", "openai"),
 }
-AMOUNTS = {"rpm": 180, "itpm": 300_000, "otpm": 400_000, "tpm": 200_000}  # a minute's
+AMOUNTS = {"rpm": 120, "itpm": 200_000, "otpm": 40_000, "tpm": 40_000}  # a minute's
 CALLS = 3  # of a run
 DEMAND = 1.2  # of the limit
 LARGEST = 0.01  # of a minute's quota: the largest call
-SIZES = Sizes("lognormal", mean=1200, tail=1.0)  # the provider's answers, before they are bound
-RATE = 1000.0  # tokens a second
+SIZES = Sizes("lognormal", mean=200, tail=0.8)  # the provider's answers, before they are bound
+RATE = 100.0  # tokens a second
 EXTRA = 60  # tokens of a request beside its words, about
+DEVIATIONS = 4  # as many are held above what is expected of calls in flight
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Lane:
     @property
     def most(self) -> int:
         """Tokens of the largest call."""
-        return 40 if self.limit == "rpm" else int(self.amount * LARGEST)
+        return 20 if self.limit == "rpm" else int(self.amount * LARGEST)
 
     def quota(self) -> dict[str, Any]:
         """For the provider."""
@@ -82,49 +85,66 @@ class Lane:
         """What a run asks for: words of its prompts, bounds of its answers."""
         found = []
         for _ in range(count):
-            words, most = 10, 40
+            words, most = 10, 20
             if self.limit == "itpm":
-                words = min(
-                    self.most - EXTRA, Sizes("lognormal", self.most / 2.5, 0.7).draw(chance)
-                )
+                words = min(self.most - EXTRA, Sizes("lognormal", self.most / 2, 0.7).draw(chance))
             if self.limit == "tpm":
-                most = min(self.most, 16 + Sizes("lognormal", self.most / 2.5, 0.7).draw(chance))
+                most = min(self.most, 16 + Sizes("lognormal", self.most / 2, 0.7).draw(chance))
             if self.limit == "otpm":
                 most = self.most
             found.append({"words": words, "most": most, "stream": chance.random() < 0.5})
         return found
 
+    @property
     def mean(self) -> float:
         """What a call takes of the limit, on average."""
-        if self.limit == "rpm":
-            return 1.0
-        chance = random.Random(1)
-        calls = self.calls(chance, 4000)
-        if self.limit == "itpm":
-            return sum(call["words"] + EXTRA for call in calls) / len(calls)
-        if self.limit == "tpm":
-            return sum(float(call["most"]) for call in calls) / len(calls)
-        return sum(min(call["most"], SIZES.draw(chance)) for call in calls) / len(calls)
+        return _moments(self)[0]
 
     def runs_a_second(self) -> float:
         """The demand."""
-        return DEMAND * self.amount / 60 / self.mean() / CALLS
+        return DEMAND * self.amount / 60 / self.mean / CALLS
 
     @property
     def least(self) -> float:
-        """The part of the limit that has to be used: what docs/decisions/0019-exact-windows.md
-        computes from window, slack and the largest call."""
+        """The part of the limit that has to be used where nobody is killed: what
+        docs/decisions/0019-exact-windows.md computes from window, slack and the largest call."""
         if self.kind == "second":
             counted, slack = 1.0, 0.1
         else:
             counted, slack = self.window, min(1.0, max(0.1, 0.05 * self.window))
         amount = self.amount * counted / 60
         largest = 1 if self.limit == "rpm" else self.most
-        if counted == 60 and largest <= LARGEST * amount:
-            return 0.95
         if self.limit == "otpm":
-            # Held above what is expected: 4 standard deviations of what is in flight at once.
-            flight = self.mean() / RATE * self.amount / 60 / self.mean()
-            deviation = 4 * self.mean() * math.sqrt(max(1.0, flight))
-            return max(0.1, 1 - deviation / amount) * 0.95
+            mean, deviation = _moments(self)
+            flight = min(counted, mean / RATE) * self.amount / 60 / mean
+            held = DEVIATIONS * deviation * math.sqrt(max(1.0, flight)) / amount
+            return max(0.1, min(0.95, 1 - held))
+        if counted == 60 and self.kind != "small-bucket" and largest <= LARGEST * amount:
+            return 0.95
         return max(0.1, 60 / 61 * counted / (counted + slack) - largest / amount)
+
+    def lost(self, kills: int, aborted: int) -> float:
+        """What is given away at ``kills`` that broke ``aborted`` calls off, in units of the limit:
+        nobody knows what they still made, so it counts as made, with its deviations."""
+        if self.limit != "otpm" or not kills:
+            return 0.0
+        mean, deviation = _moments(self)
+        each = aborted / kills
+        return kills * (each * mean + DEVIATIONS * math.sqrt(each) * deviation)
+
+
+@cache
+def _moments(lane: Lane) -> tuple[float, float]:
+    """Mean and deviation of what a call takes."""
+    if lane.limit == "rpm":
+        return 1.0, 0.0
+    chance = random.Random(1)
+    calls = lane.calls(chance, 4000)
+    if lane.limit == "itpm":
+        takes = [call["words"] + EXTRA for call in calls]
+    elif lane.limit == "tpm":
+        takes = [call["most"] for call in calls]
+    else:
+        takes = [min(call["most"], SIZES.draw(chance)) for call in calls]
+    mean = sum(takes) / len(takes)
+    return mean, math.sqrt(sum((take - mean) ** 2 for take in takes) / len(takes))

@@ -65,11 +65,6 @@ def live(wanted: dict[str, Any]) -> int:
     if wanted["ttl"]:
         perdure.core.budget.TTL = wanted["ttl"]
         perdure.gateway.wallet.REFRESH_S = wanted["ttl"] / 3
-        import importlib.util
-
-        spec = importlib.util.spec_from_file_location("tr", "/tmp/qp/tr.py")
-        t2 = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(t2)
     try:
         perdure.cli.main.main(wanted["arguments"])
     except SystemExit as end:
