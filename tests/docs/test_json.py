@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+import httpx2
+import orjson
 import pytest
 
 from docs import generate
@@ -21,7 +23,7 @@ from perdure.store import make_store
 from perdure.store.ids import new_run_id
 from perdure.store.rows import NewRun
 from perdure.testing.local import LocalRuns
-from perdure.testing.simulator import ProviderSimulator
+from perdure.testing.simulator import Limit, ProviderSimulator, Quota
 from tests.inside import workplace
 
 PROMISED = generate.json_promises()
@@ -245,6 +247,15 @@ def test_demo() -> None:
     """It takes too long to be run here; what it prints are these two classes, as they are."""
     for document, cls in (("figures", Figures), ("side", Column)):
         assert set(PROMISED["documents"][document]["fields"]) == {f.name for f in fields(cls)}
+
+
+def test_the_simulated_provider() -> None:
+    with ProviderSimulator(limits=[Quota((Limit("requests", 60),))]) as provider:
+        body = {"model": "claude-x", "max_tokens": 5, "messages": [{"role": "user", "content": ""}]}
+        httpx2.post(f"{provider.url}/v1/messages", json=body, headers={"x-api-key": "k"})
+        found = json.loads(orjson.dumps(provider.accounting().to_dict()))
+    documents([found], "perdure simulate provider")
+    assert found["total"]["requests"] == 1
 
 
 def test_no_command_is_left_out() -> None:

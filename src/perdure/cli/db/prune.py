@@ -123,4 +123,6 @@ def _said(done: object, dry: bool) -> str:
     blobs = (
         f", {counted(done.blobs, 'blob')} ({short_bytes(done.blob_bytes)})" if done.blobs else ""
     )
-    return f"{'Would delete' if dry else 'Deleted'} {counted(done.runs, 'run')}{rows}{charges}{blobs}"
+    return (
+        f"{'Would delete' if dry else 'Deleted'} {counted(done.runs, 'run')}{rows}{charges}{blobs}"
+    )
