@@ -1,4 +1,5 @@
-"""A call is looked at once more when its connection is there, where room holds for a moment only."""
+"""A call is looked at once more when its connection is there, where room holds for a moment
+only."""
 
 from __future__ import annotations
 
@@ -27,12 +28,12 @@ ASKED: dict[str, Any] = {
 
 async def ask() -> str:
     async with anthropic.AsyncAnthropic(api_key="sk-any") as client:
-        return (await client.messages.create(**ASKED)).id
+        return str((await client.messages.create(**ASKED)).id)
 
 
 def ask_blocking() -> str:
     with anthropic.Anthropic(api_key="sk-any") as client:
-        return client.messages.create(**ASKED).id
+        return str(client.messages.create(**ASKED).id)
 
 
 class Hurried:

@@ -49,8 +49,8 @@ def command(
     Short transactions with pauses: workers go on meanwhile, and it may be broken off and begun
     again.
 
-    --json prints {"dry_run", "runs", "rows", "charges", "blobs", "blob_bytes"}. With --dry-run, values of the
-    runs that would go are not among the blobs.
+    --json prints {"dry_run", "runs", "rows", "charges", "blobs", "blob_bytes"}. With --dry-run,
+    values of the runs that would go are not among the blobs.
     """
     import asyncio
 
