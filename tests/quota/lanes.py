@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from perdure.core.admission.limits import Limit, What
 from perdure.testing.simulator import Sizes
 
 KINDS = ("window", "bucket", "small-bucket", "second")
@@ -89,7 +90,9 @@ class Lane:
             if self.limit == "itpm":
                 words = min(self.most - EXTRA, Sizes("lognormal", self.most / 2, 0.7).draw(chance))
             if self.limit == "tpm":
-                most = min(self.most, 16 + Sizes("lognormal", self.most / 2, 0.7).draw(chance))
+                # More than their prompts, which the worker can only estimate.
+                most = max(100, Sizes("lognormal", self.most / 2, 0.7).draw(chance))
+                most = min(self.most, most)
             if self.limit == "otpm":
                 most = self.most
             found.append({"words": words, "most": most, "stream": chance.random() < 0.5})
@@ -108,10 +111,8 @@ class Lane:
     def least(self) -> float:
         """The part of the limit that has to be used where nobody is killed: what
         docs/decisions/0019-exact-windows.md computes from window, slack and the largest call."""
-        if self.kind == "second":
-            counted, slack = 1.0, 0.1
-        else:
-            counted, slack = self.window, min(1.0, max(0.1, 0.05 * self.window))
+        counted = 1.0 if self.kind == "second" else self.window
+        slack = Limit(What.REQUESTS, 1, per=counted).slack
         amount = self.amount * counted / 60
         largest = 1 if self.limit == "rpm" else self.most
         if self.limit == "otpm":

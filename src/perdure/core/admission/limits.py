@@ -15,7 +15,7 @@ from perdure.errors import ConfigError
 # A window is counted in so many parts, and one more that is being filled. Output that is counted
 # as it is made flows evenly, and what is not known of its times within a part is all that is lost.
 PARTS, PARTS_PRODUCED = 60, 120
-SLACK_S, SLACK_SHARE, SLACK_LEAST_S = 1.0, 0.05, 0.1  # see Limit.slack
+SLACK_S, SLACK_SHARE, SLACK_LEAST_S = 1.0, 0.05, 0.25  # see Limit.slack
 
 
 class What(StrEnum):
@@ -55,7 +55,7 @@ class Limit:
     name: str = field(init=False, repr=False, compare=False)  # of its meter in the document
     slack: float = field(init=False, repr=False, compare=False)
     """Seconds by which the times from admission to arrival may differ between calls: one second,
-    or 5 % of the window, or 10 % of the time in which a small bucket refills, but 0.1 s at least.
+    or 5 % of the window, or 10 % of the time in which a small bucket refills, but 0.25 s at least.
     Half of it is for the worker (``Admitted.valid_s``), half for the way."""
     parts: int = field(init=False, repr=False, compare=False)
     grain: float = field(init=False, repr=False, compare=False)  # seconds of one part of the window

@@ -116,11 +116,10 @@ class Meter:
             rate = self._rate(limit, now)
             if amount > 0:
                 self.tat = _ms(max(self.tat, now) + min(amount, limit.burst) / rate)
-            else:
-                # What the provider never saw can be taken out of the past; what it gives back now
-                # cannot make its bucket emptier than empty.
+            elif not unsent:
+                # What the provider gives back now cannot make its bucket emptier than empty.
                 least = self.tat + max(amount, -limit.burst) / rate
-                self.tat = _ms(least if unsent else max(least, min(self.tat, now)))
+                self.tat = _ms(max(least, min(self.tat, now)))
         i = int(at // limit.grain) - self.k + limit.parts
         if i < 0:
             return  # it has left the window, with all it was
@@ -130,6 +129,20 @@ class Meter:
         self.used += change
         if change != amount:
             self.book(limit, amount - change, now)
+        if unsent and limit.burst is not None:
+            self._pace(limit, now)
+
+    def _pace(self, limit: Limit, now: float) -> None:
+        """Fill the pacing bucket anew from the parts of the window, after something that the
+        provider never saw was taken out of them: without that it may have been empty for a while,
+        which ``tat`` alone does not tell. Each part counts as filled at its very end, and before
+        the first one the bucket was full: it holds rather too much than too little."""
+        assert limit.burst is not None
+        rate, level = self._rate(limit, now), limit.burst
+        for count in self.counts[:-1]:
+            level = max(0.0, level - rate * limit.grain) + count
+        level = max(0.0, level - rate * max(0.0, now - self.k * limit.grain)) + self.counts[-1]
+        self.tat = min(self.tat, _ms(now + level / rate))
 
     def fill(self, limit: Limit, now: float, *, strict: bool = False) -> None:
         """Count the window as used in full: evenly, so that work goes on at the steady rate without

@@ -48,15 +48,35 @@ def test_what_was_booked_too_much_goes_from_the_oldest() -> None:
 
 def test_a_bucket_gives_back() -> None:
     limit = Limit(What.INPUT, 600, burst=60)
-    for unsent in (True, False):
-        meter = empty(limit, NOW)
-        meter.book(limit, 50, NOW)
-        before = meter.tat
-        meter.correct(limit, -30, NOW, NOW + 1, unsent=unsent)
-        assert before - meter.tat == pytest.approx(3.0, abs=0.01)
-        assert meter.used == 20
-        meter.correct(limit, 30, NOW, NOW + 1, unsent=unsent)
-        assert meter.tat == pytest.approx(before, abs=0.01)
+    meter = empty(limit, NOW)
+    meter.book(limit, 50, NOW)
+    before = meter.tat
+    meter.correct(limit, -30, NOW, NOW + 1, unsent=False)
+    assert before - meter.tat == pytest.approx(3.0, abs=0.01)
+    assert meter.used == 20
+    meter.correct(limit, 30, NOW, NOW + 1, unsent=False)
+    assert meter.tat == pytest.approx(before, abs=0.01)
+
+
+def test_what_was_never_sent_leaves_a_bucket_no_emptier_than_it_was_without_it() -> None:
+    limit = Limit(What.REQUESTS, 120, burst=12)
+    without, meter = empty(limit, NOW), empty(limit, NOW)
+    meter.book(limit, 1, NOW)
+    for one in (without, meter):
+        one.book(limit, 1, NOW + 0.6)  # the bucket was empty in between
+    meter.correct(limit, -1, NOW, NOW + 0.6, unsent=True)
+    assert meter.used == without.used
+    assert meter.tat >= without.tat
+
+
+def test_what_was_never_sent_leaves_its_bucket_when_its_part_is_over() -> None:
+    limit = Limit(What.REQUESTS, 120, burst=12)
+    meter = empty(limit, NOW)
+    meter.book(limit, 10, NOW)
+    meter.tend(limit, NOW + 2)
+    meter.correct(limit, -10, NOW, NOW + 2, unsent=True)
+    assert meter.used == 0
+    assert meter.tat <= NOW + 2
 
 
 def test_a_provider_gives_back_no_more_than_to_an_empty_bucket() -> None:
