@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 VENV ?= .venv
 PY := $(VENV)/bin/python
-.PHONY: help demo test test-oldest check docs site faults bench bench-peers lock clean
+.PHONY: help demo test test-oldest check docs site faults quota bench bench-peers lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -50,6 +50,9 @@ site: $(VENV)/.dev  ## the documentation as a site, in site/; a broken link is a
 
 faults: $(VENV)/.dev  ## kill real processes at every crash point; prints the table
 	$(PY) -m tests.faults $(ARGS)
+
+quota: $(VENV)/.dev  ## workers under fire share a provider's limits, minutes long; prints the table
+	$(PY) -m tests.quota $(ARGS)
 
 bench: $(VENV)/.dev  ## figures beside the limit of this machine
 	$(PY) -m bench $(ARGS)

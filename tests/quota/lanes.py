@@ -104,8 +104,9 @@ class Lane:
         return _moments(self)[0]
 
     def runs_a_second(self) -> float:
-        """The demand."""
-        return DEMAND * self.amount / 60 / self.mean / CALLS
+        """The demand: above the limit, or above what can be used of it where that is far less."""
+        most = 1.0 if self.kind != "second" else max(self.least, 0.5)
+        return DEMAND * most * self.amount / 60 / self.mean / CALLS
 
     @property
     def least(self) -> float:

@@ -19,6 +19,7 @@ async def test_200_calls_of_four_processes_spend_what_50_may_cost(tmp_path: Path
 
 
 @pytest.mark.kill
+@pytest.mark.long
 async def test_killed_processes_take_their_money_with_them(tmp_path: Path) -> None:
     spent = await spend(tmp_path, kills=4)
     assert spent.kills == 4
@@ -27,6 +28,7 @@ async def test_killed_processes_take_their_money_with_them(tmp_path: Path) -> No
 
 
 @pytest.mark.kill
+@pytest.mark.long
 async def test_without_the_fence_the_budget_is_passed(tmp_path: Path) -> None:
     spent = await spend(tmp_path, fence=False)
     assert spent.billed > BUDGET

@@ -29,7 +29,7 @@ from perdure.gateway.levels import Level
 
 Lesson = Callable[[State, float], None]
 BEAT_S = 1.0
-_HEADS = 64  # waiting calls of a worker that one round looks at
+_HEADS = 16  # waiting calls of a worker for the same pools that one round looks at
 
 
 class Pass:
@@ -77,13 +77,15 @@ class Pass:
 
 
 class _Waiter:
-    __slots__ = ("at", "demand", "future", "patience")
+    __slots__ = ("at", "came", "demand", "future", "patience")
 
     def __init__(self, demand: Demand, patience: float) -> None:
         self.demand = demand
         self.patience = patience
         self.at = 0.0  # by the keeper's clock
-        self.future: asyncio.Future[Pass | Later] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self.came = loop.time()
+        self.future: asyncio.Future[Pass | Later] = loop.create_future()
 
 
 class States:
@@ -209,10 +211,7 @@ class _Line:
         outcomes, lessons = list(self._outcomes), list(self._lessons)
         self._round = dict(self._pools)
         self.hand.waiting = _counted(waiters)
-        # Those whose time comes first, but never fewer than a document names.
-        asking = sorted(waiters, key=lambda w: (-w.demand.priority, w.demand.since or 1e18))[
-            :_HEADS
-        ]
+        asking, others = _first(waiters)
         demands = [waiter.demand for waiter in asking]
 
         def act(session: States) -> list[Admitted | Later]:
@@ -231,7 +230,7 @@ class _Line:
         assert now is not None
         for waiter, answer in zip(asking, answers, strict=True):
             if isinstance(answer, Admitted):
-                if len(waiters) > len(asking):
+                if others:
                     self._wake.set()  # there is room to look at others
                 self.hand.start(waiter.demand, answer)
                 taken = Pass(self, waiter.demand, answer)
@@ -245,6 +244,10 @@ class _Line:
             waiter.demand = _with_ticket(waiter.demand, answer.since)
             if answer.at - now > waiter.patience and not waiter.future.done():
                 waiter.future.set_result(answer)
+        latest = {a.pools: w for a, w in zip(demands, answers, strict=True) if isinstance(w, Later)}
+        for waiter in others:
+            if (last := latest.get(waiter.demand.pools)) is not None:
+                _park(waiter, last, now)
 
 
 class Admission:
@@ -284,9 +287,30 @@ class Admission:
         self._lines.clear()
 
 
+def _first(waiters: Sequence[_Waiter]) -> tuple[list[_Waiter], list[_Waiter]]:
+    """Those that are next for their pools, and the others: no pool's queue is in another's way."""
+    asking: list[_Waiter] = []
+    others: list[_Waiter] = []
+    looked_at: dict[tuple[str, ...], int] = {}
+    for waiter in sorted(waiters, key=_order):
+        pools = waiter.demand.pools
+        looked_at[pools] = looked_at.get(pools, 0) + 1
+        (asking if looked_at[pools] <= _HEADS else others).append(waiter)
+    return asking, others
+
+
 def _order(waiter: _Waiter) -> tuple[int, float]:
     """Who is looked at first: those with a ticket before those that have just come."""
     return -waiter.demand.priority, waiter.demand.since or float("inf")
+
+
+def _park(waiter: _Waiter, last: Later, now: float) -> None:
+    """What stands so far back that it was not looked at does not stay warm for ever; ``last`` is
+    the last of those that were."""
+    waited = asyncio.get_running_loop().time() - waiter.came
+    if waited >= waiter.patience and not waiter.future.done():
+        at = max(last.at, now + waiter.patience)
+        waiter.future.set_result(Later(at, waiter.demand.since or now - waited, last.bound))
 
 
 def _counted(waiters: Sequence[_Waiter]) -> dict[str, int]:
