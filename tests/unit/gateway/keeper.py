@@ -1,35 +1,66 @@
-"""Who keeps shared documents in memory, on a clock of its own."""
+"""A keeper of shared documents in memory, with its own clock, that can be away."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 
 from perdure.core.shared import Document, Swap, Swapped
+from perdure.errors import StoreUnavailable
 
 
 class Keeper:
-    """As Redis: it remembers until ``forget``."""
+    """``now``: its clock, which tests move. ``away``: how many calls fail from now on; ``lost``:
+    how many carry out what they are asked and fail after it. ``meanwhile`` is called once, before
+    the next swap, as if another worker came first."""
 
     def __init__(self) -> None:
-        self.now = 1000.0
         self.documents: dict[str, Document] = {}
+        self.now = 1000.0
+        self.away = 0
+        self.lost = 0
+        self.calls: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
         self.fresh = False
+        self.meanwhile: Callable[[], None] | None = None
+        self.hold: asyncio.Event | None = None
+        self._called = asyncio.Condition()
+
+    async def asked(self, count: int) -> None:
+        """Until it was called so often."""
+        async with self._called:
+            await self._called.wait_for(lambda: len(self.calls) >= count)
+
+    def put(self, key: str, body: bytes) -> None:
+        """Another worker's change."""
+        self.documents[key] = Document(self.documents.get(key, Document()).version + 1, body)
+
+    def body(self, key: str) -> bytes:
+        return self.documents.get(key, Document()).body
 
     async def swap(self, reads: Sequence[str], swaps: Sequence[Swap] = ()) -> Swapped:
-        self.now += 0.001
-        there = {key: self.documents.get(key, Document()) for key in reads}
-        there |= {swap.key: self.documents.get(swap.key, Document()) for swap in swaps}
-        done = all(there[swap.key].version == swap.version for swap in swaps)
+        self.calls.append((tuple(reads), tuple(one.key for one in swaps)))
+        async with self._called:
+            self._called.notify_all()
+        if self.hold is not None:
+            await self.hold.wait()
+        await asyncio.sleep(0)
+        if self.away:
+            self.away -= 1
+            raise StoreUnavailable("away")
+        if swaps and (act := self.meanwhile) is not None:
+            self.meanwhile = None
+            act()
+        done = all(self.documents.get(s.key, Document()).version == s.version for s in swaps)
         if done:
-            for swap in swaps:
-                version = swap.version + 1 if swap.version else int(self.now * 1e6)
-                there[swap.key] = self.documents[swap.key] = Document(version, swap.body)
-        return Swapped(self.now, done, there, self.fresh)
+            for one in swaps:
+                self.documents[one.key] = Document(one.version + 1, one.body)
+        if swaps and self.lost:
+            self.lost -= 1
+            raise StoreUnavailable("the answer was lost")
+        keys = {*reads, *(one.key for one in swaps)}
+        found = {key: self.documents.get(key, Document()) for key in keys}
+        return Swapped(self.now, done, found, self.fresh)
 
     async def listed(self, prefix: str, limit: int = 1000) -> Swapped:
-        raise NotImplementedError
-
-    def forget(self) -> None:
-        self.documents.clear()
-        self.fresh = True
-        self.now += 2
+        keys = sorted(key for key in self.documents if key.startswith(prefix))[:limit]
+        return Swapped(self.now, True, {key: self.documents[key] for key in keys})

@@ -10,7 +10,7 @@ import pytest
 from perdure.core.admission.demand import Demand, Later
 from perdure.core.admission.limits import Limit, Pool, What
 from perdure.gateway.admission import Admission, Pass
-from tests.unit.gateway.keeper import Keeper
+from tests.unit.gateway.forgetful import Forgetful
 
 SLOW = Pool("slow", (Limit(What.CONCURRENT, 10),))
 FAST = Pool("fast", (Limit(What.REQUESTS, 1000),))
@@ -19,7 +19,7 @@ LONG = 1e6
 
 @pytest.fixture
 async def admission() -> AsyncIterator[Admission]:
-    made = Admission(Keeper(), "w")
+    made = Admission(Forgetful(), "w")
     yield made
     await made.close()
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from perdure.core.shared import Swap
 from perdure.gateway.desk import Desk, Opening
-from tests.unit.gateway.keeper import Keeper
+from tests.unit.gateway.forgetful import Forgetful
 
 
 class Notes:
@@ -24,7 +24,7 @@ class Notes:
         return self._swaps
 
 
-def desk(keeper: Keeper, letter: bytes) -> Desk[Notes]:
+def desk(keeper: Forgetful, letter: bytes) -> Desk[Notes]:
     return Desk(keeper, lambda opening: Notes(opening, letter))
 
 
@@ -33,7 +33,7 @@ def lost(notes: Notes) -> dict[str, bytes]:
 
 
 async def test_what_was_lost_is_told_until_it_is_made_anew() -> None:
-    keeper = Keeper()
+    keeper = Forgetful()
     one = desk(keeper, b"a")
     assert await one.ask(["k"], lost) == {}
     await one.ask(["k"], lost)
@@ -44,7 +44,7 @@ async def test_what_was_lost_is_told_until_it_is_made_anew() -> None:
 
 
 async def test_what_another_made_anew_in_its_place_is_found_out() -> None:
-    keeper = Keeper()
+    keeper = Forgetful()
     one, two = desk(keeper, b"a"), desk(keeper, b"b")
     await one.ask(["k"], lost)
     keeper.forget()
@@ -55,7 +55,7 @@ async def test_what_another_made_anew_in_its_place_is_found_out() -> None:
 
 
 async def test_changes_of_others_are_no_loss() -> None:
-    keeper = Keeper()
+    keeper = Forgetful()
     keeper.fresh = True
     one, two = desk(keeper, b"a"), desk(keeper, b"b")
     await one.ask(["k"], lost)
