@@ -38,6 +38,10 @@ class Board:
             self._learn(await self._shared.swap(old))
         return {key: self._known[key][1] for key in keys}
 
+    def good_until(self, keys: Sequence[str]) -> float:
+        """Until when, on our clock, what was read of them is not read again."""
+        return min(self._known[key][0] for key in keys) + AGE_S
+
     async def change(self, key: str, decide: Callable[[bytes, float], bytes | None]) -> bytes:
         """Changes a document to what ``decide`` makes of it (body, keeper's clock); None: it stays
         as it is. Returns what is there then. Raises StoreUnavailable."""

@@ -24,7 +24,7 @@ def ended(
     """The row of a try that is over, and its cost where that is known."""
     price = None
     if used is not None:
-        now = journey.gate.now().timestamp()
+        now = journey.gate.time()
         price = journey.gate.pricing.price(journey.provider, journey.model, used, now, terms)
     source = Source.SENT
     if ended.severity is not None:
@@ -56,7 +56,7 @@ def recalled(journey: Journey, used: Usage | None, terms: Mapping[str, str]) -> 
     """The row of an answer from the cache."""
     saved = 0
     if used is not None:
-        now = journey.gate.now().timestamp()
+        now = journey.gate.time()
         prices = journey.gate.pricing
         saved = prices.price(journey.provider, journey.model, used, now, terms).cost
     return _row(

@@ -110,6 +110,7 @@ class Gate:
             self._pools, clock,
         )  # fmt: skip
         self._ids = itertools.count()
+        self._unhalted: dict[tuple[str, str], float] = {}  # until when that is known
         self._charge_ids = os.urandom(8)  # of this gate; rows of a run are unique among its own
         self._charge_numbers = itertools.count()
 
@@ -158,14 +159,21 @@ class Gate:
         if self.cache is not None:
             await self.cache.close()
 
+    def time(self) -> float:
+        """The store's clock, never ahead of it, in seconds since 1970."""
+        return self._board.now()
+
     def now(self) -> datetime:
-        """The store's clock, never ahead of it."""
+        """The same as a time."""
         return datetime.fromtimestamp(self._board.now(), UTC)
 
     async def halted(self, about: About) -> str | None:
         """Why calls of this agent or tenant are refused; None: they are not. Waits while the store
         is away."""
-        wanted = keys(about.agent, about.tenant)
+        whose = about.agent, about.tenant
+        if self.clock() < self._unhalted.get(whose, -1.0):
+            return None
+        wanted = keys(*whose)
         while True:
             try:
                 found = halted(about.agent, about.tenant, await self._board.read(wanted))
@@ -176,6 +184,9 @@ class Gate:
             except StoreUnavailable:
                 await asyncio.sleep(RETRY_S)
         if found is None:
+            if len(self._unhalted) > MODELS:
+                self._unhalted.clear()
+            self._unhalted[whose] = self._board.good_until(wanted)
             return None
         what, halt = found
         by = f" by {halt.by}" if halt.by else ""

@@ -173,22 +173,23 @@ class Journey:
         self.chosen = chosen
 
     async def _enter(self) -> Go | Rest | Answer:
-        gate, now = self.gate, self.gate.now()
-        funded = await gate.purse.fund(
-            self._spender(),
-            self.provider,
-            self.model,
-            self.request,
-            now.timestamp(),
-            self.about.budget,
-            gate.preflights.aside(self.about.run_id),
-        )
-        if isinstance(funded, Broke):
-            await self._unsaid()
-            return self._refused(402, funded.detail)
-        if isinstance(funded, Busy):
-            return self._rest(now.timestamp() + BUSY_S, funded.detail)
-        self._hold, self._bound = funded.hold, funded.bound
+        gate, now = self.gate, self.gate.time()
+        if gate.purse.wallet.budgets or self.about.budget is not None:
+            funded = await gate.purse.fund(
+                self._spender(),
+                self.provider,
+                self.model,
+                self.request,
+                now,
+                self.about.budget,
+                gate.preflights.aside(self.about.run_id),
+            )
+            if isinstance(funded, Broke):
+                await self._unsaid()
+                return self._refused(402, funded.detail)
+            if isinstance(funded, Busy):
+                return self._rest(now + BUSY_S, funded.detail)
+            self._hold, self._bound = funded.hold, funded.bound
         pools = gate.pools(self)
         if not pools:
             return Go(self._outgoing())
