@@ -64,10 +64,11 @@ class Pass:
         """The provider's headers say what is left. Tell before ``leave``."""
         if not told:
             return
+        at = self.admitted.at
 
         def learn(state: State, now: float) -> None:
             for level in told:
-                heard(state, level.what, level.remaining, now, rounded=level.rounded)
+                heard(state, level.what, level.remaining, now, rounded=level.rounded, admitted=at)
 
         self._line.learn(self.demand.pools, learn)
 

@@ -40,23 +40,34 @@ def refused(
 
 
 def heard(
-    state: State, what: What, remaining: int, now: float, *, per: float = 60.0, rounded: int = 1
+    state: State,
+    what: What,
+    remaining: int,
+    now: float,
+    *,
+    per: float = 60.0,
+    rounded: int = 1,
+    admitted: float | None = None,
 ) -> bool:
     """A header said that ``remaining`` is left of the limit on ``what`` in ``per`` seconds, in
     multiples of ``rounded`` (Anthropic: thousands). Where that is less than what is believed to be
-    left, others use the limit too: the difference counts as used now. Whether it did."""
+    left, others use the limit too: the difference counts as used now. Whether it did.
+
+    ``admitted``: when the call was (None: now). The header may be as old as that, and what has come
+    free since, at the steady rate, is not in it."""
     now = state.tend(now)
-    remaining += rounded - 1
+    age = 0.0 if admitted is None else max(0.0, now - admitted)
     for limit, meter in zip(state.pool.limits, state.meters, strict=True):
         if limit.what is not what or limit.per != per or not meter.counts:
             continue
+        left = remaining + rounded - 1 + limit.rate * age
         if limit.burst is not None:
-            tat = now + max(0.0, limit.burst - remaining) / limit.rate
+            tat = now + max(0.0, limit.burst - left) / limit.rate
             if tat > meter.tat:
                 meter.tat = round(tat, 3)
                 return True
             return False
-        unseen = int(meter.room(limit, now, now)) - remaining
+        unseen = int(meter.room(limit, now, now) - left)
         if unseen > 0:
             meter.book(limit, unseen, now)
             return True

@@ -72,3 +72,11 @@ def test_a_header_of_a_small_bucket_lowers_the_bucket() -> None:
     place.write({"p": state})
     later = place.waits(Demand("a", ("p",), input=30))
     assert 2 <= later.at - NOW <= 3
+
+
+def test_a_header_is_as_old_as_its_call() -> None:
+    state = change(Place(Pool("p", (Limit(What.INPUT, 6000),))))
+    # It told 5,800 at its beginning 3 s ago; 300 may have come free since.
+    assert not heard(state, What.INPUT, 5800, NOW, admitted=NOW - 3)
+    assert heard(state, What.INPUT, 5600, NOW, admitted=NOW - 3)
+    assert state.meters[0].used == 100
