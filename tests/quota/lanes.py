@@ -121,7 +121,9 @@ class Lane:
             flight = min(counted, mean / RATE) * self.amount / 60 / mean
             held = DEVIATIONS * deviation * math.sqrt(max(1.0, flight)) / amount
             return max(0.1, min(0.95, 1 - held))
-        if counted == 60 and self.kind != "small-bucket" and largest <= LARGEST * amount:
+        if self.kind == "small-bucket":
+            return 0.9  # 1 - B / LIM: what a bucket of a tenth could not take at once is gone
+        if counted == 60 and largest <= LARGEST * amount:
             return 0.95
         return max(0.1, 60 / 61 * counted / (counted + slack) - largest / amount)
 

@@ -18,7 +18,7 @@ from tests.quota.lanes import CALLS, Lane
 from tests.quota.scene import Scene
 
 TICK_S = 0.25
-SETTLE_S = 5.0  # after an outage: until a worker that was silent counts as gone
+SETTLE_S = 10.0  # after an outage: a lease, so that nobody is taken for dead without reason
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Plan:
     kills: float = 8.0
     outages: int = 2
     away: float = 2.0
-    drain: float = 240.0
+    drain: float = 420.0
     fence: bool = True
     seed: int = 1
 

@@ -97,7 +97,9 @@ class Usage:
         if what is What.OUTPUT:
             return 0 if limit.produced else self.output
         tokens = self.input + self.cache_write + (self.cache_read if limit.cached else 0)
-        return tokens if what is What.INPUT or limit.produced else tokens + self.output
+        if what is What.INPUT or limit.produced:
+            return tokens
+        return max(tokens, self.output) if limit.counts == "max" else tokens + self.output
 
 
 @dataclass(frozen=True, slots=True)

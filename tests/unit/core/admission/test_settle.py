@@ -111,3 +111,13 @@ def test_a_worker_that_ends_in_order_frees_its_places_at_once() -> None:
     leave(states, "ends", NOW + 1)
     place.write(states)
     assert isinstance(place.one(CALL, 1.1), Admitted)
+
+
+def test_where_the_larger_of_prompt_and_bound_counts_the_output_is_in_it_already() -> None:
+    place = Place(Pool("p", (Limit(What.TOKENS, 5000, counts="max"),)))
+    admitted = place.goes(Demand("a", ("p",), input=90, ceiling=100))
+    place.end(CALL, admitted, Usage(input=80, output=100), 3)
+    assert place.used(3) == [100]
+    admitted = place.goes(Demand("a", ("p",), input=90, ceiling=100), at=4)
+    place.end(CALL, admitted, Usage(input=120, output=100), 5)
+    assert place.used(5) == [220]
