@@ -78,5 +78,6 @@ async def spend(folder: Path, *, kills: int = 0, fence: bool = True, within: flo
                 break
             await asyncio.sleep(0.2)
         books = scene.ask("accounting")
-        [row] = await scene.store.costs(CostFilter())
-        return Spent(books["total"]["output"], row.cost / 1e9, ends, scene.kills, scene.words())
+        # None where all that the killed ones had reserved was all there was: the rest is refused.
+        booked = sum(row.cost for row in await scene.store.costs(CostFilter()))
+        return Spent(books["total"]["output"], booked / 1e9, ends, scene.kills, scene.words())
