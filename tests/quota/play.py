@@ -180,7 +180,9 @@ async def _fail(plan: Plan, scene: Scene, figures: Figures) -> None:
         await asyncio.sleep(plan.away)
         last = number == plan.outages - 1
         await asyncio.to_thread(scene.recover, empty=last)
-        figures.outages.append((gone, time.time() + SETTLE_S))
+        # What was lost counts as used for a window.
+        window = max(lane.window for lane in plan.lanes) if last and plan.keeper == "redis" else 0
+        figures.outages.append((gone, time.time() + SETTLE_S + window))
 
 
 async def _drain(plan: Plan, scene: Scene, figures: Figures) -> None:
@@ -205,8 +207,9 @@ def read(plan: Plan, scene: Scene, figures: Figures, since: float, until: float)
     times, start = [], since
     for gone, back in figures.outages:
         times.append((start, gone))
-        start = back
-    times.append((start, until))
+        start = min(back, until)
+    if start < until:
+        times.append((start, until))
     used = dict.fromkeys((lane.name for lane in plan.lanes), 0.0)
     length = sum(b - a for a, b in times)
     for a, b in times:

@@ -12,7 +12,7 @@ from tests.quota.play import Plan, play
 
 # Ten calls a second, so that four workers are often at the same document.
 CROWD = Plan(
-    (Lane("window", "rpm", 600, window=10),), warm=0, span=16, kills=0, outages=0, drain=30
+    (Lane("window", "rpm", 600, window=10),), warm=0, span=14, kills=0, outages=0, drain=30
 )
 FIRE = Plan(
     tuple(Lane(kind, limit, 120 if limit == "rpm" else 40_000, window=20)
