@@ -24,7 +24,7 @@ async def main() -> int:
     parser.add_argument("--limit", choices=LIMITS, action="append")
     parser.add_argument("--window", type=float, default=60.0, help="seconds")
     parser.add_argument("--span", type=float, help="seconds that are counted")
-    parser.add_argument("--kills", type=float, default=8.0, help="seconds between them; 0: none")
+    parser.add_argument("--kills", type=float, default=12.0, help="seconds between them; 0: none")
     parser.add_argument("--outages", type=int, default=2)
     parser.add_argument("--no-fence", action="store_true", help="to see it fail")
     parser.add_argument("--seed", type=int, default=1)

@@ -38,6 +38,7 @@ class Scene:
         sizes: str = "",
         rate: float = RATE,
         workers: int = 4,
+        concurrency: int = 100,
         fence: bool = True,
         ttl: float = 0.0,
         seed: int = 1,
@@ -53,6 +54,7 @@ class Scene:
         self._sizes = sizes or f"{SIZES.shape}:{SIZES.mean:g}:{SIZES.tail:g}"
         self._rate = rate
         self._skews = [SKEW_S * (n / max(1, workers - 1) - 0.5) for n in range(workers)]
+        self._concurrency = concurrency
         self._fence = fence
         self._ttl = ttl
         self._seed = seed
@@ -120,6 +122,7 @@ class Scene:
         )
         self._environ = {
             "PERDURE_STORE": self.dsn,
+            "PERDURE_WORKER_CONCURRENCY": str(self._concurrency),
             "PERDURE_CONFIG": str(self.folder / "perdure.toml"),
             "ANTHROPIC_BASE_URL": self.url,
             "ANTHROPIC_API_KEY": "sk-simulated",
