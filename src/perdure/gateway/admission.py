@@ -29,6 +29,7 @@ from perdure.gateway.levels import Level
 
 Lesson = Callable[[State, float], None]
 BEAT_S = 1.0
+LINGER_S = 0.05  # for which what ended waits for the next call to go along with, where nobody waits
 _HEADS = 16  # waiting calls of a worker for the same pools that one round looks at
 
 
@@ -58,7 +59,7 @@ class Pass:
         def learn(state: State, now: float) -> None:
             refused(state, now, admitted=at, retry_after_s=retry_after_s)
 
-        self._line.learn(self.demand.pools, learn)
+        self._line.learn(self.demand.pools, learn, at_once=True)
 
     def heard(self, told: Sequence[Level]) -> None:
         """The provider's headers say what is left. Tell before ``leave``."""
@@ -117,6 +118,8 @@ class _Line:
         self._flight: dict[str, Pass] = {}
         self._round: dict[str, Pool] = {}
         self._wake = asyncio.Event()
+        self._awaited = False  # calls of other workers wait for the same pools, as far as is known
+        self._lingering: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
     def _open(self, opening: Opening) -> States:
@@ -144,14 +147,23 @@ class _Line:
         output = None if usage is None else usage.output
         self.hand.end(ended.demand.id, output, sent=sent)
         self._outcomes.append(Outcome(ended.admitted, usage, sent, took_s))
-        self._stir()
+        if self._waiters or self._awaited:
+            self._stir()
+        elif self._lingering is None:
+            loop = asyncio.get_running_loop()
+            self._lingering = loop.call_later(LINGER_S, self._stir)
 
-    def learn(self, pools: tuple[str, ...], lesson: Lesson) -> None:
-        """With the next round."""
+    def learn(
+        self, pools: tuple[str, ...], lesson: Lesson, *, at_once: bool = False
+    ) -> None:
+        """With the next round; ``at_once``: others have to know."""
         self._lessons.append((pools, lesson))
+        if at_once:
+            self._stir()
 
     async def close(self) -> None:
         """Enter what is over, and say goodbye."""
+        self._calm()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -169,7 +181,13 @@ class _Line:
         """How many calls wait, by pool."""
         return dict(self.hand.waiting)
 
+    def _calm(self) -> None:
+        timer, self._lingering = self._lingering, None
+        if timer is not None:
+            timer.cancel()
+
     def _stir(self) -> None:
+        self._calm()
         self._wake.set()
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run())
@@ -208,6 +226,7 @@ class _Line:
 
     async def _go(self) -> None:
         """One round."""
+        self._calm()
         waiters = [w for w in self._waiters if not w.future.done()]
         outcomes, lessons = list(self._outcomes), list(self._lessons)
         self._round = dict(self._pools)
@@ -222,6 +241,7 @@ class _Line:
                 for key in keys:
                     if key in session.states:
                         lesson(session.states[key], session.now)
+            self._awaited = any(s.awaited(self.hand.worker) for s in session.states.values())
             return admit(session.states, self.hand, demands, session.now)
 
         answers = await self.desk.ask(list(self._round), act)

@@ -92,8 +92,9 @@ class AsyncTransport(httpx2.AsyncBaseTransport):
 
     async def _send(self, marked: httpx2.Request) -> httpx2.Response:
         if self._shares:
-            inner = await patch.pools.of_loop({})
-            response: httpx2.Response = await inner.handle_async_request(marked)
+            lanes = await patch.pools.shared({})
+            handle = httpx2.AsyncHTTPTransport.handle_async_request
+            response: httpx2.Response = await lanes.send(marked, handle)
             return response
         token = passing.set(True)  # the given one may stand on aiohttp
         try:
@@ -128,6 +129,8 @@ class Transport(httpx2.BaseTransport):
         self._inner.close()
 
     def _send(self, marked: httpx2.Request) -> httpx2.Response:
-        inner = patch.pools.blocking({}) if self._shares else self._inner
-        response: httpx2.Response = inner.handle_request(marked)
+        if not self._shares:
+            return self._inner.handle_request(marked)
+        lanes = patch.pools.blocking({})
+        response: httpx2.Response = lanes.send(marked, httpx2.HTTPTransport.handle_request)
         return response

@@ -92,8 +92,9 @@ class AsyncTransport(httpx.AsyncBaseTransport):
 
     async def _send(self, marked: httpx.Request) -> httpx.Response:
         if self._shares:
-            inner = await patch.pools.of_loop({})
-            response: httpx.Response = await inner.handle_async_request(marked)
+            lanes = await patch.pools.shared({})
+            handle = httpx.AsyncHTTPTransport.handle_async_request
+            response: httpx.Response = await lanes.send(marked, handle)
             return response
         token = passing.set(True)  # the given one may stand on aiohttp
         try:
@@ -128,6 +129,8 @@ class Transport(httpx.BaseTransport):
         self._inner.close()
 
     def _send(self, marked: httpx.Request) -> httpx.Response:
-        inner = patch.pools.blocking({}) if self._shares else self._inner
-        response: httpx.Response = inner.handle_request(marked)
+        if not self._shares:
+            return self._inner.handle_request(marked)
+        lanes = patch.pools.blocking({})
+        response: httpx.Response = lanes.send(marked, httpx.HTTPTransport.handle_request)
         return response

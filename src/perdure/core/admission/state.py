@@ -134,6 +134,10 @@ class State:
         """Of output that is still to come."""
         return Outlook([entry[:5] for entry in self.workers.values() if entry[1]], self.t)
 
+    def awaited(self, worker: str) -> bool:
+        """Whether calls of others than ``worker`` wait for it."""
+        return any(entry[6] for name, entry in self.workers.items() if name != worker)
+
     def calls(self) -> int:
         """Calls in flight, of all workers."""
         return sum([entry[1] for entry in self.workers.values()])

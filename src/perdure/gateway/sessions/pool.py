@@ -20,7 +20,8 @@ from weakref import WeakSet
 import aiohttp
 
 from perdure.gateway.transport.loops import PerLoop
-from perdure.gateway.transport.pools import KEEPALIVE_S, MEANT_LIMIT
+from perdure.gateway.transport.lanes import KEEPALIVE_S
+from perdure.gateway.transport.pools import MEANT_LIMIT
 
 # Set while a captured call is sent.
 sending: ContextVar[bool] = ContextVar("perdure_aiohttp_sending", default=False)

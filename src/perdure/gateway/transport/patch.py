@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from perdure.core.ports import Boundary, current_boundary
@@ -21,6 +21,7 @@ from perdure.gateway.exchange import Served
 from perdure.gateway.line import drive
 from perdure.gateway.outgoing import Outgoing
 from perdure.gateway.transport.body import AsyncBody, AsyncChannel, SyncBody, SyncChannel
+from perdure.gateway.transport.departing import Departs, tracing, tracing_blocking
 from perdure.gateway.transport.library import Library, exception
 from perdure.gateway.transport.lines import AsyncLine, SyncLine
 from perdure.gateway.transport.pools import Pools
@@ -29,8 +30,6 @@ from perdure.slot import Slot, Slots
 
 # Marks a request that was captured further out, on its way to the provider.
 MARK = "perdure.captured"
-WRITES = ".send_request_headers.started"  # what httpcore says before it writes a request
-Departs = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Patch:
@@ -73,12 +72,15 @@ class Patch:
             boundary, capture = current_boundary.get(), self.capture
             if capture is None or (boundary is None and capture.strays is None):
                 return await original(transport, request)
-            if MARK in request.extensions:
-                return await original(await self.pools.pick_async(transport), request)
 
             async def send(marked: Any) -> Any:
-                return await original(await self.pools.pick_async(transport), marked)
+                lanes = await self.pools.of(transport)
+                if lanes is None:
+                    return await original(transport, marked)
+                return await lanes.send(marked, original)
 
+            if MARK in request.extensions:
+                return await send(request)
             served = await serve_async(self.library, capture, boundary, request, send)
             return await original(transport, request) if served is None else served
 
@@ -89,12 +91,15 @@ class Patch:
             boundary, capture = current_boundary.get(), self.capture
             if capture is None or (boundary is None and capture.strays is None):
                 return original(transport, request)
-            if MARK in request.extensions:
-                return original(self.pools.pick(transport), request)
 
             def send(marked: Any) -> Any:
-                return original(self.pools.pick(transport), marked)
+                lanes = self.pools.blocking_of(transport)
+                if lanes is None:
+                    return original(transport, marked)
+                return lanes.send(marked, original)
 
+            if MARK in request.extensions:
+                return send(request)
             served = serve_sync(self.library, capture, boundary, request, send)
             return original(transport, request) if served is None else served
 
@@ -129,7 +134,7 @@ async def serve_async(
     call = _call(way, request, body)
 
     def once(going: Outgoing | None) -> Any:
-        return send(_marked(library, request, body, going, _tracing))
+        return send(_marked(library, request, body, going, tracing))
 
     line = AsyncLine(library, capture, boundary, once)
     return _async_response(library, await capture.perform(call, line))
@@ -152,7 +157,7 @@ def serve_sync(
     call = _call(way, request, body)
 
     def once(going: Outgoing | None) -> Any:
-        return send(_marked(library, request, body, going, _tracing_sync))
+        return send(_marked(library, request, body, going, tracing_blocking))
 
     line = SyncLine(library, capture, boundary, once)
     return _sync_response(library, drive(capture.perform(call, line)))
@@ -173,7 +178,7 @@ def _marked(
     request: Any,
     body: bytes,
     outgoing: Outgoing | None,
-    tracing: Callable[[Departs, Any], Any],
+    traced: Callable[[Departs, Any], Any],
 ) -> Any:
     """A fresh request for each try. The mark must not be on the SDK's own one: a redirect copies
     its extensions, and would slip through."""
@@ -192,34 +197,10 @@ def _marked(
     if outgoing.silence is not None:
         extensions["timeout"] = _bounded(extensions.get("timeout") or {}, outgoing.silence)
     if outgoing.departs is not None:
-        extensions["trace"] = tracing(outgoing.departs, extensions.get("trace"))
+        extensions["trace"] = traced(outgoing.departs, extensions.get("trace"))
     return library.module.Request(
         request.method, url, headers=headers, content=body, extensions=extensions
     )
-
-
-def _tracing(departs: Departs, others: Any) -> Callable[[str, Any], Coroutine[Any, Any, None]]:
-    """For the extension by which httpcore tells what it is about to do."""
-
-    async def trace(name: str, info: Any) -> None:
-        if name.endswith(WRITES):
-            await departs()
-        if others is not None:
-            await others(name, info)
-
-    return trace
-
-
-def _tracing_sync(departs: Departs, others: Any) -> Callable[[str, Any], None]:
-    """The same for synchronous clients."""
-
-    def trace(name: str, info: Any) -> None:
-        if name.endswith(WRITES):
-            drive(departs())
-        if others is not None:
-            others(name, info)
-
-    return trace
 
 
 def _bounded(timeout: Mapping[str, float | None], silence: float) -> dict[str, float | None]:

@@ -20,12 +20,10 @@ from collections.abc import Hashable
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from perdure.gateway.transport.lanes import BlockingLanes, Lanes
 from perdure.gateway.transport.library import Library
 from perdure.gateway.transport.loops import PerLoop
 
-# Idle connections live this long; providers' load balancers keep them for a minute and more.
-KEEPALIVE_S = 55.0
-MAX_IDLE = 256
 MEANT_LIMIT = 100
 _KNOWN = frozenset(
     {
@@ -36,14 +34,14 @@ _KNOWN = frozenset(
 
 
 class Pools:
-    """The shared transports of one library. Safe from any thread."""
+    """The shared connections of one library. Safe from any thread."""
 
     def __init__(self, library: Library) -> None:
         self._library = library
         self._lock = threading.Lock()
         self._made: WeakKeyDictionary[Any, tuple[dict[str, Any], object]] = WeakKeyDictionary()
-        self._by_loop: PerLoop[dict[Hashable, Any]] = PerLoop(dict, _close_all)
-        self._blocking: dict[Hashable, Any] = {}
+        self._by_loop: PerLoop[dict[Hashable, Lanes]] = PerLoop(dict, _close_all)
+        self._blocking: dict[Hashable, BlockingLanes] = {}
 
     def note(self, transport: Any, init: Any, args: tuple[Any, ...], kwargs: Any) -> None:
         """Remembers what ``transport`` has just been made with by ``init``."""
@@ -54,42 +52,40 @@ class Pools:
         if options is not None and pool is not None:
             self._made[transport] = (options, pool)
 
-    def pick(self, transport: Any) -> Any:
-        """What a synchronous call of ``transport`` is sent through."""
+    async def of(self, transport: Any) -> Lanes | None:
+        """What an asynchronous call of ``transport`` is sent through; None: its own pool."""
         options = self._options(transport)
-        return transport if options is None else self.blocking(options)
+        return None if options is None else await self.shared(options)
 
-    async def pick_async(self, transport: Any) -> Any:
-        """What an asynchronous call of ``transport`` is sent through."""
+    def blocking_of(self, transport: Any) -> BlockingLanes | None:
+        """What a synchronous call of ``transport`` is sent through; None: its own pool."""
         options = self._options(transport)
-        return transport if options is None else await self.of_loop(options)
+        return None if options is None else self.blocking(options)
 
-    def blocking(self, options: dict[str, Any]) -> Any:
-        """The process's shared transport for synchronous calls."""
+    async def shared(self, options: dict[str, Any]) -> Lanes:
+        """The running loop's."""
+        by_options = await self._by_loop.get()
+        key = _key(options)
+        lanes = by_options.get(key)
+        if lanes is None:
+            lanes = by_options[key] = Lanes(self._library, options)
+        return lanes
+
+    def blocking(self, options: dict[str, Any]) -> BlockingLanes:
+        """The process's, for synchronous calls."""
         key = _key(options)
         with self._lock:
-            shared = self._blocking.get(key)
-            if shared is None:
-                shared = self._make(self._library.module.HTTPTransport, options)
-                self._blocking[key] = shared
-            return shared
-
-    async def of_loop(self, options: dict[str, Any]) -> Any:
-        """The running loop's shared transport."""
-        transports = await self._by_loop.get()
-        key = _key(options)
-        shared = transports.get(key)
-        if shared is None:
-            shared = self._make(self._library.module.AsyncHTTPTransport, options)
-            transports[key] = shared
-        return shared
+            lanes = self._blocking.get(key)
+            if lanes is None:
+                lanes = self._blocking[key] = BlockingLanes(self._library, options)
+            return lanes
 
     def close(self) -> None:
         """Closes the synchronous ones; the others end with their loops."""
         with self._lock:
             ended, self._blocking = self._blocking, {}
-        for transport in ended.values():
-            transport.close()
+        for lanes in ended.values():
+            lanes.close()
 
     def _options(self, transport: Any) -> dict[str, Any] | None:
         made = self._made.get(transport)
@@ -99,16 +95,10 @@ class Pools:
         # Somebody may have put another pool (a network backend of their own) in its place.
         return options if getattr(transport, "_pool", None) is pool else None
 
-    def _make(self, cls: Any, options: dict[str, Any]) -> Any:
-        limits = self._library.module.Limits(
-            max_connections=None, max_keepalive_connections=MAX_IDLE, keepalive_expiry=KEEPALIVE_S
-        )
-        return cls(limits=limits, **options)
 
-
-async def _close_all(transports: dict[Hashable, Any]) -> None:
-    for transport in transports.values():
-        await transport.aclose()
+async def _close_all(by_options: dict[Hashable, Lanes]) -> None:
+    for lanes in by_options.values():
+        await lanes.close()
 
 
 def plain(given: dict[str, Any]) -> dict[str, Any] | None:

@@ -184,7 +184,7 @@ class _Exchange:
             proxy.count("perdure_unmetered_calls_total", host=call.host)
         where = asked.upstream.url(asked.path)
         line = Line(
-            proxy.capture, boundary, proxy.lanes, call, where, self._scope.get("query_string", b"")
+            proxy.capture, boundary, proxy.wire, call, where, self._scope.get("query_string", b"")
         )
         work = asyncio.ensure_future(proxy.capture.perform(call, line))
         served = await self._answered(work, line)

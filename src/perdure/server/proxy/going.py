@@ -13,8 +13,8 @@ from perdure.gateway.outcome import Incoming
 from perdure.gateway.outgoing import Outgoing
 from perdure.gateway.transport.lines import AsyncLine
 from perdure.gateway.trip import Call
-from perdure.server.proxy.lanes import Lanes
 from perdure.server.proxy.outside import Outside
+from perdure.server.proxy.wire import Wire
 
 # How long an answer may take is for the trip, and the proxy's own timeout, to say; this is for a
 # provider that says nothing at all.
@@ -33,13 +33,13 @@ class Line(AsyncLine):
         self,
         capture: Capture,
         boundary: Outside,
-        lanes: Lanes,
+        wire: Wire,
         call: Call,
         url: str,
         query: bytes,
     ) -> None:
         super().__init__(library, capture, boundary, self._send_once)
-        self._lanes = lanes
+        self._wire = wire
         self._call = call
         self._url = url
         self._query = query
@@ -59,11 +59,12 @@ class Line(AsyncLine):
 
     async def _send_once(self, outgoing: Outgoing | None) -> httpx2.Response:
         call = self._call
-        where, body, silence = self._url, call.body, SILENCE_S
+        where, body, silence, departs = self._url, call.body, SILENCE_S, None
         headers: Any = call.headers
         if outgoing is not None:
             where = outgoing.url or where
             headers = outgoing.headers_over(call.headers)
             body = body if outgoing.body is None else outgoing.body
             silence = silence if outgoing.silence is None else min(silence, outgoing.silence)
-        return await self._lanes.send("POST", where, self._query, headers, body, silence)
+            departs = outgoing.departs
+        return await self._wire.send("POST", where, self._query, headers, body, silence, departs)

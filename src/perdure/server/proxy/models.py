@@ -18,8 +18,8 @@ import orjson
 from perdure.core.routing import Route
 from perdure.errors import ConfigError, NotFound
 from perdure.server.grants import Grant
-from perdure.server.proxy.lanes import Lanes
 from perdure.server.proxy.upstreams import Upstream, Upstreams
+from perdure.server.proxy.wire import Wire
 
 log = logging.getLogger("perdure.proxy")
 
@@ -35,8 +35,8 @@ Ask = Callable[[Upstream], Awaitable[list[dict[str, Any]]]]
 class Models:
     """Of one proxy."""
 
-    def __init__(self, routes: Sequence[Route], upstreams: Upstreams, lanes: Lanes) -> None:
-        self._lanes = lanes
+    def __init__(self, routes: Sequence[Route], upstreams: Upstreams, wire: Wire) -> None:
+        self._wire = wire
         self._routed = [name for route in routes for name in route.model if not _WILD & set(name)]
         self._upstreams = upstreams
         self._known: list[dict[str, Any]] = []
@@ -100,7 +100,7 @@ class Models:
             if upstream.provider != "anthropic":
                 del headers["anthropic-version"]
             query = b"limit=1000" if upstream.provider == "anthropic" else b""
-            response = await self._lanes.send(
+            response = await self._wire.send(
                 "GET", upstream.url("/v1/models"), query, headers, b"", PATIENCE_S
             )
             body = await response.aread()

@@ -31,10 +31,10 @@ from perdure.runtime.runtime import Runtime
 from perdure.server.auth import Access, is_loopback
 from perdure.server.proxy.callers import Callers
 from perdure.server.proxy.going import SILENCE_S
-from perdure.server.proxy.lanes import Lanes
 from perdure.server.proxy.models import Models
 from perdure.server.proxy.runs import Runs
 from perdure.server.proxy.upstreams import Upstreams
+from perdure.server.proxy.wire import Wire
 from perdure.store.base import Store
 
 log = logging.getLogger("perdure.proxy")
@@ -55,8 +55,8 @@ class Proxy:
         self.capture = Capture(Providers(config.gateway.providers), gate.retries)
         self.capture.trips = gate
         self.upstreams = Upstreams(config)
-        self.lanes = Lanes()
-        self.models = Models(config.routes, self.upstreams, self.lanes)
+        self.wire = Wire()
+        self.models = Models(config.routes, self.upstreams, self.wire)
         where = ServerConfig(host=config.proxy.host, insecure=config.proxy.insecure)
         self.access = Access(store, where)
         self.callers = Callers(self.access, store, secret, gate.now)
@@ -87,7 +87,7 @@ class Proxy:
     ) -> tuple[int, tuple[tuple[str, str], ...], bytes]:
         """(Status, headers, body) of what is not metered. Raises Unreachable."""
         try:
-            response = await self.lanes.send("POST", url, query, headers, body, SILENCE_S)
+            response = await self.wire.send("POST", url, query, headers, body, SILENCE_S)
             content = await response.aread()
             await response.aclose()
         except httpx2.HTTPError as error:
@@ -111,7 +111,7 @@ class Proxy:
             task.cancel()
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=PATIENCE_S)
-        await self.lanes.close()
+        await self.wire.close()
         await self.access.close()
 
 
