@@ -10,7 +10,7 @@ from perdure.core.run import RunState
 from perdure.core.trace import onward, trace_id
 from perdure.errors import Conflict, NotFound
 from perdure.store import Store
-from perdure.store.rows import AgentInfo, ApiKey, Filter, Idempotency, Intake
+from perdure.store.rows import AgentInfo, ApiKey, Filter, Idempotency, Intake, Message
 from tests.contract.driver import add, new, settle, started
 
 GONE = "00000000-0000-0000-0000-000000000000"
@@ -157,10 +157,14 @@ def chain(*bodies: bytes) -> list[tuple[bytes, bytes, bytes]]:
     return nodes
 
 
+async def put(store: Store, run_id: str, nodes: list[tuple[bytes, bytes, bytes]]) -> None:
+    await store.record([], (), [Message(run_id, *node) for node in nodes])
+
+
 async def test_a_stored_request_is_read_from_its_tip(store: Store) -> None:
     run_id = (await store.enqueue([new()]))[0].id
     nodes = chain(b"a", b"b", b"c")
-    await store.put_messages(run_id, nodes)
+    await put(store, run_id, nodes)
     assert await store.get_messages(run_id, nodes[2][0]) == [b"a", b"b", b"c"]
     assert await store.get_messages(run_id, nodes[0][0]) == [b"a"]
 
@@ -168,8 +172,8 @@ async def test_a_stored_request_is_read_from_its_tip(store: Store) -> None:
 async def test_requests_branch(store: Store) -> None:
     run_id = await add(store)
     left, right = chain(b"a", b"b", b"c"), chain(b"a", b"b", b"d")
-    await store.put_messages(run_id, left)
-    await store.put_messages(run_id, right)
+    await put(store, run_id, left)
+    await put(store, run_id, right)
     assert await store.get_messages(run_id, left[-1][0]) == [b"a", b"b", b"c"]
     assert await store.get_messages(run_id, right[-1][0]) == [b"a", b"b", b"d"]
 
@@ -177,23 +181,24 @@ async def test_requests_branch(store: Store) -> None:
 async def test_known_messages_stay_and_new_ones_are_all_that_is_needed(store: Store) -> None:
     run_id = await add(store)
     nodes = chain(*(str(i).encode() for i in range(200)))
-    await store.put_messages(run_id, nodes[:100])
+    await put(store, run_id, nodes[:100])
     # A chat that grows sends what is new; what is there already is not replaced.
     node, parent, _ = nodes[99]
-    await store.put_messages(run_id, [(node, parent, b"other"), *nodes[100:]])
+    await put(store, run_id, [(node, parent, b"other"), *nodes[100:]])
     assert await store.get_messages(run_id, nodes[-1][0]) == [body for _, _, body in nodes]
 
 
 async def test_requests_are_a_runs_own(store: Store) -> None:
     one, two = await add(store), await add(store)
     nodes = chain(b"a", b"b")
-    await store.put_messages(one, nodes)
+    await put(store, one, nodes)
     with pytest.raises(NotFound):
         await store.get_messages(two, nodes[-1][0])
     with pytest.raises(NotFound):
         await store.get_messages(one, b"nothing")
+    await put(store, GONE, nodes)
     with pytest.raises(NotFound):
-        await store.put_messages(GONE, nodes)
-    await store.put_messages(one, [(b"loose", b"missing", b"x")])
+        await store.get_messages(GONE, nodes[-1][0])
+    await put(store, one, [(b"loose", b"missing", b"x")])
     with pytest.raises(NotFound):
         await store.get_messages(one, b"loose")

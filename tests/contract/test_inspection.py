@@ -12,7 +12,7 @@ from perdure.core.run import RunState
 from perdure.store import Store
 from perdure.store.inspection import EXPLAINED, Finding
 from perdure.store.retention import Doomed
-from perdure.store.rows import Idempotency, NextGeneration, Wait
+from perdure.store.rows import Idempotency, Message, NextGeneration, Wait
 from tests.contract.driver import (
     Database,
     add,
@@ -228,7 +228,7 @@ async def test_rows_of_no_run(database: Database, store: Store) -> None:
     kept, lost = await started(store), await started(store)
     for lease in (kept, lost):
         await store.record([row(lease, n) for n in range(1, 4)])
-        await store.put_messages(lease.run_id, [(b"n", b"", b"body")])
+        await store.record([], (), [Message(lease.run_id, b"n", b"", b"body")])
     await break_it(database, f"DELETE FROM runs WHERE id = '{lost.run_id}'")
     codes = [(code, detail) for code, _, detail in await found(store)]
     assert codes == [("orphan_log", ""), ("orphan_requests", "")]

@@ -15,7 +15,7 @@ from perdure.errors import NotFound
 from perdure.store import Store
 from perdure.store.postgres.verbs import retention as postgres_verbs
 from perdure.store.retention import Doomed, OldRun, Retention, doomed
-from perdure.store.rows import Idempotency, Lease, Wait
+from perdure.store.rows import Idempotency, Lease, Message, Wait
 from perdure.store.sqlite.verbs import retention as sqlite_verbs
 from tests.contract.driver import (
     Database,
@@ -105,7 +105,7 @@ async def test_the_rules_of_an_agent_go_before_the_general_ones(store: Store) ->
 async def test_a_forgotten_run_is_gone_with_all_it_had(store: Store) -> None:
     lease = await started(store)
     await store.record([row(lease, seq) for seq in range(1, 8)])
-    await store.put_messages(lease.run_id, [(b"n", b"", b"body")])
+    await store.record([], (), [Message(lease.run_id, b"n", b"", b"body")])
     await store.signal(lease.run_id, "go", b"1")
     await settle(store, lease)
     kept = await ended(store)

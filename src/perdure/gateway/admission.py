@@ -153,9 +153,7 @@ class _Line:
             loop = asyncio.get_running_loop()
             self._lingering = loop.call_later(LINGER_S, self._stir)
 
-    def learn(
-        self, pools: tuple[str, ...], lesson: Lesson, *, at_once: bool = False
-    ) -> None:
+    def learn(self, pools: tuple[str, ...], lesson: Lesson, *, at_once: bool = False) -> None:
         """With the next round; ``at_once``: others have to know."""
         self._lessons.append((pools, lesson))
         if at_once:

@@ -7,9 +7,9 @@ its run; a future resolves only when its row is durable. A store that is away de
 nothing: the batch is sent again until the store answers (a repeated row counts as written). A run
 whose rows the store cannot take at all fails alone: the others of its batch are written.
 
-A charge is written in the transaction of the row that is appended next, whatever becomes of that
-row, and alone where none follows. One that the store cannot take at all is logged and left out: no
-agent fails for its bookkeeping.
+A stored request goes out with its run's next row. A charge is written in the transaction of the row
+that is appended next, whatever becomes of that row, and alone where none follows. One that the
+store cannot take at all is logged and left out: no agent fails for its bookkeeping.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from perdure.core.charge import Charge
 from perdure.core.record import Record
 from perdure.errors import LeaseLost, StoreUnavailable
 from perdure.store.base import Store
-from perdure.store.rows import LogRow, Refusal, Settled, Settlement
+from perdure.store.rows import LogRow, Message, Refusal, Settled, Settlement
 
 _T = TypeVar("_T")
 
@@ -52,7 +52,7 @@ class Writer(Protocol):
 
 
 class _Pending:
-    __slots__ = ("charges", "future", "record", "writer")
+    __slots__ = ("charges", "future", "messages", "record", "writer")
 
     def __init__(
         self,
@@ -60,11 +60,13 @@ class _Pending:
         record: Record,
         future: asyncio.Future[None] | None,
         charges: Sequence[Charge],
+        messages: Sequence[Message],
     ) -> None:
         self.writer = writer
         self.record = record
         self.future = future
         self.charges = charges  # that were made before it
+        self.messages = messages  # of its run's requests
 
 
 class Recorder:
@@ -76,7 +78,7 @@ class Recorder:
         self._on_trouble = on_trouble
         self._rows: list[_Pending] = []
         self._settlements: list[tuple[Settlement, asyncio.Future[Settled]]] = []
-        self._messages: dict[str, list[tuple[bytes, bytes, bytes]]] = {}
+        self._messages: dict[str, list[Message]] = {}  # for their runs' next rows
         self._charges: list[Charge] = []  # for the row that is appended next
         self._written: list[_Pending] = []  # durable, and those who wait for it not told yet
         self._task: asyncio.Task[None] | None = None
@@ -95,7 +97,8 @@ class Recorder:
         charges: Sequence[Charge] = ()
         if self._charges:
             charges, self._charges = self._charges, []
-        self._rows.append(_Pending(writer, record, future, charges))
+        messages = self._messages.pop(writer.run_id, ()) if self._messages else ()
+        self._rows.append(_Pending(writer, record, future, charges, messages))
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._flush())
 
@@ -107,11 +110,13 @@ class Recorder:
             self._task = asyncio.get_running_loop().create_task(self._flush())
 
     def messages(self, run_id: str, nodes: list[tuple[bytes, bytes, bytes]]) -> None:
-        """Store request nodes (Z1) no later than the rows appended after this call."""
-        self._messages.setdefault(run_id, []).extend(nodes)
+        """Store request nodes (Z1) with the row of this run that is appended next."""
+        mine = self._messages.setdefault(run_id, [])
+        mine.extend(Message(run_id, *node) for node in nodes)
 
     async def settle(self, settlement: Settlement) -> Settled:
         """End an attempt, after all its rows."""
+        self._messages.pop(settlement.run_id, None)  # what asked for them never ended
         future: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
         self._settlements.append((settlement, future))
         if self._task is None:
@@ -165,6 +170,7 @@ class Recorder:
         size = 0
         for i, pending in enumerate(self._rows):
             size += len(pending.record.value or b"")
+            size += sum(len(message.body) for message in pending.messages)
             if i == most or (size > MAX_BYTES and i > 0):
                 taken, self._rows = self._rows[:i], self._rows[i:]
                 return taken
@@ -201,10 +207,6 @@ class Recorder:
                 log.exception("A charge cannot be written to the ledger: %s", charges[0])
 
     async def _send(self, batch: list[_Pending]) -> None:
-        if self._messages:
-            messages, self._messages = self._messages, {}
-            for run_id, nodes in messages.items():
-                await self._persist(partial(self._store.put_messages, run_id, nodes))
         crash.reach(crash.Point.BEFORE_COMMIT)
         while batch:
             rows: list[LogRow] = []
@@ -213,24 +215,28 @@ class Recorder:
                 rows.append(LogRow(writer.run_id, writer.next_seq, writer.epoch, pending.record))
                 writer.next_seq += 1
             charges = [charge for pending in batch for charge in pending.charges]
-            refusals = await self._record(rows, charges)
-            if charges:
+            messages = [message for pending in batch for message in pending.messages]
+            refusals = await self._record(rows, charges, messages)
+            if charges or messages:
                 for pending in batch:
-                    pending.charges = ()
+                    pending.charges = pending.messages = ()
             if not refusals:
                 break
             batch = self._refused(batch, rows, {(r.run_id, r.seq): r for r in refusals})
         crash.reach(crash.Point.AFTER_COMMIT)
         self._written += batch
 
-    async def _record(self, rows: list[LogRow], charges: list[Charge]) -> list[Refusal]:
+    async def _record(
+        self, rows: list[LogRow], charges: list[Charge], messages: list[Message]
+    ) -> list[Refusal]:
+        store = self._store
         if charges:
             try:
-                return await self._persist(partial(self._store.record, rows, charges))
+                return await self._persist(partial(store.record, rows, charges, messages))
             except Exception:
                 # It is not known whose fault it is; what is written twice counts once.
                 await self._charge(charges)
-        return await self._persist(partial(self._store.record, rows))
+        return await self._persist(partial(store.record, rows, (), messages))
 
     def _refused(
         self,

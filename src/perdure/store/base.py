@@ -36,6 +36,7 @@ from perdure.store.rows import (
     Filter,
     LogEvent,
     LogRow,
+    Message,
     NewRun,
     QueueStats,
     Refusal,
@@ -149,10 +150,16 @@ class Store(ABC):
         """Values of rows by seq."""
 
     @abstractmethod
-    async def record(self, rows: Sequence[LogRow], charges: Sequence[Charge] = ()) -> list[Refusal]:
+    async def record(
+        self,
+        rows: Sequence[LogRow],
+        charges: Sequence[Charge] = (),
+        messages: Sequence[Message] = (),
+    ) -> list[Refusal]:
         """Write rows of many runs in one commit; returns those not written (L2). A row that is
         already there as given (the call was repeated) counts as written. ``charges`` go into the
-        ledger with them, those of refused rows too: the money is gone."""
+        ledger with them, those of refused rows too: the money is gone. ``messages`` are stored with
+        them; known ones stay, and those of runs that are not there are left out."""
 
     @abstractmethod
     async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
@@ -357,10 +364,6 @@ class Store(ABC):
         first. ``dry``: count all of them, delete none."""
 
     # -- requests (Z1) ------------------------------------------------------------------------
-
-    @abstractmethod
-    async def put_messages(self, run_id: str, nodes: Sequence[tuple[bytes, bytes, bytes]]) -> None:
-        """Store (node, parent node or b"", body) rows of request chains; known ones stay."""
 
     @abstractmethod
     async def get_messages(self, run_id: str, tip: bytes) -> list[bytes]:

@@ -109,6 +109,16 @@ class LogRow(NamedTuple):
     record: Record
 
 
+class Message(NamedTuple):
+    """A part of a run's stored requests (Z1), named by all that came before it: ``node``, its
+    ``parent`` or b"", and the ``body``."""
+
+    run_id: str
+    node: bytes
+    parent: bytes
+    body: bytes
+
+
 class Refusal(NamedTuple):
     """A row that was not written. ``lost``: the lease is another's. Otherwise its number was
     taken by someone else (a cancel, a signal): number again from ``next_seq`` and resend."""

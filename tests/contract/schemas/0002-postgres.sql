@@ -9,7 +9,7 @@
 -- migration 0008_upkeep 2cd9d01b306118c2536fd3c3de3f659575c3159c2da8f493915e435bd4a11c5a
 -- migration 0009_retention 7e672516125d3a4cb1cdd52f063b864bb7da9c9e346c4fd55574c9999c1127be
 -- migration 0010_check fe07ff5cada7b19d109744ce5fba1a08fda7a2b1c010851bda5c7e9283c5f6e7
--- migration 0011_gateway d61b4e086f9881e17a2affea2a41f180786933ad483e96c597ba9d5e8005089c
+-- migration 0011_gateway 004aa3dce9fb0b8c5d73b20762dbf184d2e02e74f49170276b08446d6cb49c41
 --
 -- PostgreSQL database dump
 --
@@ -92,6 +92,18 @@ CREATE TYPE perdure.entry AS (
 	took_ms integer,
 	value bytea,
 	request bytea
+);
+
+
+--
+-- Name: message; Type: TYPE; Schema: perdure; Owner: -
+--
+
+CREATE TYPE perdure.message AS (
+	run uuid,
+	node bytea,
+	parent bytea,
+	body bytea
 );
 
 
@@ -1571,14 +1583,22 @@ end $$;
 
 
 --
--- Name: record_charged(perdure.entry[], perdure.charge_row[]); Type: FUNCTION; Schema: perdure; Owner: -
+-- Name: record_all(perdure.entry[], perdure.charge_row[], perdure.message[]); Type: FUNCTION; Schema: perdure; Owner: -
 --
 
-CREATE FUNCTION perdure.record_charged(entries perdure.entry[], charges perdure.charge_row[]) RETURNS TABLE(run_id uuid, seq integer, lost boolean, next_seq integer)
+CREATE FUNCTION perdure.record_all(entries perdure.entry[], charges perdure.charge_row[], messages perdure.message[]) RETURNS TABLE(run_id uuid, seq integer, lost boolean, next_seq integer)
     LANGUAGE plpgsql
     AS $$
 begin
-  perform perdure.charge(charges);
+  if cardinality(charges) > 0 then
+    perform perdure.charge(charges);
+  end if;
+  if cardinality(messages) > 0 then
+    insert into perdure.messages (run, node, parent, body)
+    select m.run, m.node, m.parent, m.body from unnest(messages) m
+    where exists (select from perdure.runs r where r.id = m.run)
+    on conflict do nothing;
+  end if;
   return query select * from perdure.record(entries);
 end $$;
 
@@ -2422,7 +2442,7 @@ WITH (fillfactor='30', autovacuum_vacuum_scale_factor='0.1', autovacuum_vacuum_t
 -- Data for Name: agents; Type: TABLE DATA; Schema: perdure; Owner: -
 --
 
-INSERT INTO perdure.agents VALUES ('agent', 'agent', 'python', 'An agent.', NULL, 'journal', '{"cap": null, "timeout": null, "priority": 0, "max_attempts": 5}', '2026-11-21 18:03:44.263964+00');
+INSERT INTO perdure.agents VALUES ('agent', 'agent', 'python', 'An agent.', NULL, 'journal', '{"cap": null, "timeout": null, "priority": 0, "max_attempts": 5}', '2026-11-21 20:57:32.820099+00');
 
 
 --
@@ -2435,21 +2455,21 @@ INSERT INTO perdure.agents VALUES ('agent', 'agent', 'python', 'An agent.', NULL
 -- Data for Name: charges; Type: TABLE DATA; Schema: perdure; Owner: -
 --
 
-INSERT INTO perdure.charges VALUES ('0190a000-0000-7000-8000-000000000008', '\x00000000000000000000000000000000', '2026-11-21 18:03:44.269024+00', NULL, 'agent', '', '', '', '', 'anthropic', 'model', '', '', '', '', 'sent', 'unknown', 1, 0, 0, 0, 0, 0, 42, 0, 0);
+INSERT INTO perdure.charges VALUES ('0190a000-0000-7000-8000-000000000008', '\x00000000000000000000000000000000', '2026-11-21 20:57:32.821241+00', NULL, 'agent', '', '', '', '', 'anthropic', 'model', '', '', '', '', 'sent', 'unknown', 1, 0, 0, 0, 0, 0, 42, 0, 0);
 
 
 --
 -- Data for Name: idempotency; Type: TABLE DATA; Schema: perdure; Owner: -
 --
 
-INSERT INTO perdure.idempotency VALUES ('acme', 'agent', 'key', '\x626f6479', '0190a000-0000-7000-8000-000000000001', '2126-10-28 18:03:44.238042+00');
+INSERT INTO perdure.idempotency VALUES ('acme', 'agent', 'key', '\x626f6479', '0190a000-0000-7000-8000-000000000001', '2126-10-28 20:57:32.795125+00');
 
 
 --
 -- Data for Name: keys; Type: TABLE DATA; Schema: perdure; Owner: -
 --
 
-INSERT INTO perdure.keys VALUES ('k1', 'ci', '\x2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b', '{runs:read}', '2026-11-21 18:03:44.280844+00', NULL, NULL, NULL);
+INSERT INTO perdure.keys VALUES ('k1', 'ci', '\x2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b', '{runs:read}', '2026-11-21 20:57:32.874193+00', NULL, NULL, NULL);
 
 
 --
@@ -2468,22 +2488,22 @@ INSERT INTO perdure.keys VALUES ('k1', 'ci', '\x2bb80d537b1da3e38bd30361aa855686
 -- Data for Name: log; Type: TABLE DATA; Schema: perdure; Owner: -
 --
 
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000001', 1, '2026-11-21 18:03:44.217009+00', 1, 'entry', '\x6669727374', '\x73636f7065', '0.1', '\x6166746572', 'tool', 'send', '\x646967657374', 0, 'once', 'done', 7, '\x2273756363656564656422', NULL);
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000001', 2, '2026-11-21 18:03:44.217967+00', 1, 'delta', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '\x5b2274657874225d', NULL);
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000002', 1, '2026-11-21 18:03:44.218292+00', 1, 'entry', '\x6669727374', '\x73636f7065', '0.1', '\x6166746572', 'tool', 'send', '\x646967657374', 0, 'once', 'done', 7, '\x2277616974696e6722', NULL);
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000002', 2, '2026-11-21 18:03:44.218619+00', 1, 'delta', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '\x5b2274657874225d', NULL);
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000005', 1, '2026-11-21 18:03:44.218885+00', 1, 'entry', '\x6669727374', '\x73636f7065', '0.1', '\x6166746572', 'tool', 'send', '\x646967657374', 0, 'once', 'done', 7, '\x226465616422', NULL);
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000005', 2, '2026-11-21 18:03:44.219165+00', 1, 'delta', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '\x5b2274657874225d', NULL);
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000006', 1, '2026-11-21 18:03:44.219424+00', 1, 'entry', '\x6669727374', '\x73636f7065', '0.1', '\x6166746572', 'tool', 'send', '\x646967657374', 0, 'once', 'done', 7, '\x2263616e63656c6c656422', NULL);
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000006', 2, '2026-11-21 18:03:44.21967+00', 1, 'delta', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '\x5b2274657874225d', NULL);
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000007', 1, '2026-11-21 18:03:44.219921+00', 1, 'entry', '\x6669727374', '\x73636f7065', '0.1', '\x6166746572', 'tool', 'send', '\x646967657374', 0, 'once', 'done', 7, '\x22636f6e74696e75656422', NULL);
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000007', 2, '2026-11-21 18:03:44.220156+00', 1, 'delta', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '\x5b2274657874225d', NULL);
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000008', 1, '2026-11-21 18:03:44.220387+00', 1, 'entry', '\x6669727374', '\x73636f7065', '0.1', '\x6166746572', 'tool', 'send', '\x646967657374', 0, 'once', 'done', 7, '\x2272756e6e696e6722', NULL);
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000008', 2, '2026-11-21 18:03:44.220609+00', 1, 'delta', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '\x5b2274657874225d', NULL);
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000002', 3, '2026-11-21 18:03:44.245541+00', 1, 'signal', NULL, NULL, NULL, NULL, NULL, 'other', NULL, NULL, NULL, NULL, NULL, '\x7b226e223a317d', NULL);
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000006', 3, '2026-11-21 18:03:44.249901+00', 1, 'status', NULL, NULL, NULL, NULL, NULL, 'cancelling', NULL, NULL, NULL, NULL, NULL, '\x7b22726561736f6e223a22656e6f756768227d', NULL);
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000008', 3, '2026-11-21 18:03:44.26964+00', 1, 'entry', '\x33', '\x73636f7065', '0.1', '\x6166746572', 'tool', 'send', '\x646967657374', 0, 'once', 'done', 7, '\x31', NULL);
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000008', 4, '2026-11-21 18:03:44.30898+00', 1, 'status', NULL, NULL, NULL, NULL, NULL, 'queued', NULL, NULL, NULL, NULL, NULL, '\x7b22726561736f6e223a226f727068616e6564222c22776f726b6572223a22776f726b6572227d', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000001', 1, '2026-11-21 20:57:32.766795+00', 1, 'entry', '\x6669727374', '\x73636f7065', '0.1', '\x6166746572', 'tool', 'send', '\x646967657374', 0, 'once', 'done', 7, '\x2273756363656564656422', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000001', 2, '2026-11-21 20:57:32.768275+00', 1, 'delta', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '\x5b2274657874225d', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000002', 1, '2026-11-21 20:57:32.768714+00', 1, 'entry', '\x6669727374', '\x73636f7065', '0.1', '\x6166746572', 'tool', 'send', '\x646967657374', 0, 'once', 'done', 7, '\x2277616974696e6722', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000002', 2, '2026-11-21 20:57:32.769044+00', 1, 'delta', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '\x5b2274657874225d', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000005', 1, '2026-11-21 20:57:32.76938+00', 1, 'entry', '\x6669727374', '\x73636f7065', '0.1', '\x6166746572', 'tool', 'send', '\x646967657374', 0, 'once', 'done', 7, '\x226465616422', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000005', 2, '2026-11-21 20:57:32.769713+00', 1, 'delta', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '\x5b2274657874225d', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000006', 1, '2026-11-21 20:57:32.77005+00', 1, 'entry', '\x6669727374', '\x73636f7065', '0.1', '\x6166746572', 'tool', 'send', '\x646967657374', 0, 'once', 'done', 7, '\x2263616e63656c6c656422', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000006', 2, '2026-11-21 20:57:32.770375+00', 1, 'delta', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '\x5b2274657874225d', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000007', 1, '2026-11-21 20:57:32.770831+00', 1, 'entry', '\x6669727374', '\x73636f7065', '0.1', '\x6166746572', 'tool', 'send', '\x646967657374', 0, 'once', 'done', 7, '\x22636f6e74696e75656422', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000007', 2, '2026-11-21 20:57:32.771169+00', 1, 'delta', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '\x5b2274657874225d', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000008', 1, '2026-11-21 20:57:32.771486+00', 1, 'entry', '\x6669727374', '\x73636f7065', '0.1', '\x6166746572', 'tool', 'send', '\x646967657374', 0, 'once', 'done', 7, '\x2272756e6e696e6722', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000008', 2, '2026-11-21 20:57:32.771824+00', 1, 'delta', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '\x5b2274657874225d', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000002', 3, '2026-11-21 20:57:32.799694+00', 1, 'signal', NULL, NULL, NULL, NULL, NULL, 'other', NULL, NULL, NULL, NULL, NULL, '\x7b226e223a317d', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000006', 3, '2026-11-21 20:57:32.807425+00', 1, 'status', NULL, NULL, NULL, NULL, NULL, 'cancelling', NULL, NULL, NULL, NULL, NULL, '\x7b22726561736f6e223a22656e6f756768227d', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000008', 3, '2026-11-21 20:57:32.822216+00', 1, 'entry', '\x33', '\x73636f7065', '0.1', '\x6166746572', 'tool', 'send', '\x646967657374', 0, 'once', 'done', 7, '\x31', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000008', 4, '2026-11-21 20:57:33.047784+00', 1, 'status', NULL, NULL, NULL, NULL, NULL, 'queued', NULL, NULL, NULL, NULL, NULL, '\x7b22726561736f6e223a226f727068616e6564222c22776f726b6572223a22776f726b6572227d', NULL);
 
 
 --
@@ -2497,45 +2517,45 @@ INSERT INTO perdure.messages VALUES ('0190a000-0000-7000-8000-000000000001', '\x
 -- Data for Name: runs; Type: TABLE DATA; Schema: perdure; Owner: -
 --
 
-INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000003', 3, 'agent', 'default', 'acme', 0, 'queued', NULL, true, 0, 0, 5, 'talk', NULL, NULL, NULL, NULL, DEFAULT, false, 0, 0, true, false, '2026-11-21 18:03:44.190698+00', NULL, NULL, NULL, '2026-11-21 18:03:44.190698+00', NULL, NULL, '-infinity', NULL, 0, 1, 0, NULL, NULL, NULL, '[]', '{"team": "a"}', NULL, NULL, '\x22696e70757422');
-INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000004', 4, 'agent', 'default', 'acme', 3, 'blocked', 'session', false, 0, 0, 5, 'talk', NULL, NULL, NULL, NULL, DEFAULT, false, 0, 0, true, false, '2026-11-21 18:03:44.191612+00', NULL, NULL, NULL, '2026-11-21 18:03:44.191612+00', NULL, NULL, '-infinity', NULL, 0, 1, 0, NULL, NULL, NULL, '[]', '{"team": "a"}', NULL, NULL, '\x22696e70757422');
-INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000001', 1, 'agent', 'default', 'acme', 0, 'succeeded', NULL, false, 1, 0, 5, NULL, NULL, NULL, NULL, NULL, DEFAULT, false, 0, 0, true, false, '2026-11-21 18:03:44.18488+00', '2026-11-21 18:03:44.18488+00', '2026-11-21 18:03:44.236668+00', NULL, '2026-11-21 18:03:44.18488+00', NULL, NULL, '-infinity', '36500 days', 0, 1, 0, NULL, NULL, NULL, '[]', '{"team": "a"}', NULL, '\x7b22616e73776572223a34327d', '\x22696e70757422');
-INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000002', 2, 'agent', 'default', 'acme', 0, 'waiting', NULL, false, 1, 0, 5, NULL, NULL, NULL, NULL, NULL, DEFAULT, false, 0, 0, true, false, '2026-11-21 18:03:44.187801+00', '2026-11-21 18:03:44.187801+00', NULL, NULL, '2026-11-21 18:03:44.187801+00', NULL, NULL, '-infinity', NULL, 0, 1, 0, NULL, NULL, NULL, '[{"name": "go", "after": 0, "reason": "signal"}]', '{"team": "a"}', NULL, NULL, '\x22696e70757422');
-INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000005', 5, 'agent', 'default', 'acme', 0, 'dead', NULL, false, 1, 5, 5, NULL, NULL, NULL, NULL, NULL, DEFAULT, false, 0, 0, true, false, '2026-11-21 18:03:44.192078+00', '2026-11-21 18:03:44.192078+00', '2026-11-21 18:03:44.248429+00', NULL, '2026-11-21 18:03:44.192078+00', NULL, NULL, '-infinity', NULL, 0, 1, 0, NULL, NULL, NULL, '[]', '{"team": "a"}', '\x7b226d657373616765223a226e6f227d', NULL, '\x22696e70757422');
-INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000006', 6, 'agent', 'default', 'acme', 0, 'cancelled', NULL, false, 1, 0, 5, NULL, NULL, NULL, NULL, NULL, DEFAULT, false, 0, 0, true, true, '2026-11-21 18:03:44.192514+00', '2026-11-21 18:03:44.192514+00', '2026-11-21 18:03:44.250672+00', NULL, '2026-11-21 18:03:44.192514+00', NULL, NULL, '-infinity', NULL, 0, 1, 0, NULL, NULL, NULL, '[]', '{"team": "a"}', '\x7b226d657373616765223a22656e6f756768227d', NULL, '\x22696e70757422');
-INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000007', 7, 'agent', 'default', 'acme', 0, 'queued', NULL, false, 1, 0, 5, NULL, NULL, NULL, NULL, NULL, DEFAULT, false, 0, 0, true, false, '2026-11-21 18:03:44.192846+00', '2026-11-21 18:03:44.192846+00', NULL, NULL, '2026-11-21 18:03:44.251128+00', NULL, NULL, '-infinity', NULL, 0, 2, 2, NULL, NULL, NULL, '[]', '{"team": "a"}', NULL, NULL, '\x227365636f6e6422');
-INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000008', 8, 'agent', 'default', 'acme', 0, 'queued', NULL, false, 1, 0, 5, NULL, 'cap', 2, NULL, NULL, DEFAULT, false, 0, 0, false, false, '2026-11-21 18:03:44.193265+00', '2026-11-21 18:03:44.193265+00', NULL, NULL, '2026-11-21 18:03:44.193265+00', NULL, '2126-10-28 18:03:44.193265+00', '-infinity', NULL, 0, 1, 0, NULL, NULL, NULL, '[]', '{"team": "a"}', NULL, NULL, '\x22696e70757422');
+INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000003', 3, 'agent', 'default', 'acme', 0, 'queued', NULL, true, 0, 0, 5, 'talk', NULL, NULL, NULL, NULL, DEFAULT, false, 0, 0, true, false, '2026-11-21 20:57:32.693894+00', NULL, NULL, NULL, '2026-11-21 20:57:32.693894+00', NULL, NULL, '-infinity', NULL, 0, 1, 0, NULL, NULL, NULL, '[]', '{"team": "a"}', NULL, NULL, '\x22696e70757422');
+INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000004', 4, 'agent', 'default', 'acme', 3, 'blocked', 'session', false, 0, 0, 5, 'talk', NULL, NULL, NULL, NULL, DEFAULT, false, 0, 0, true, false, '2026-11-21 20:57:32.703714+00', NULL, NULL, NULL, '2026-11-21 20:57:32.703714+00', NULL, NULL, '-infinity', NULL, 0, 1, 0, NULL, NULL, NULL, '[]', '{"team": "a"}', NULL, NULL, '\x22696e70757422');
+INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000001', 1, 'agent', 'default', 'acme', 0, 'succeeded', NULL, false, 1, 0, 5, NULL, NULL, NULL, NULL, NULL, DEFAULT, false, 0, 0, true, false, '2026-11-21 20:57:32.369008+00', '2026-11-21 20:57:32.369008+00', '2026-11-21 20:57:32.790547+00', NULL, '2026-11-21 20:57:32.369008+00', NULL, NULL, '-infinity', '36500 days', 0, 1, 0, NULL, NULL, NULL, '[]', '{"team": "a"}', NULL, '\x7b22616e73776572223a34327d', '\x22696e70757422');
+INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000002', 2, 'agent', 'default', 'acme', 0, 'waiting', NULL, false, 1, 0, 5, NULL, NULL, NULL, NULL, NULL, DEFAULT, false, 0, 0, true, false, '2026-11-21 20:57:32.392876+00', '2026-11-21 20:57:32.392876+00', NULL, NULL, '2026-11-21 20:57:32.392876+00', NULL, NULL, '-infinity', NULL, 0, 1, 0, NULL, NULL, NULL, '[{"name": "go", "after": 0, "reason": "signal"}]', '{"team": "a"}', NULL, NULL, '\x22696e70757422');
+INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000005', 5, 'agent', 'default', 'acme', 0, 'dead', NULL, false, 1, 5, 5, NULL, NULL, NULL, NULL, NULL, DEFAULT, false, 0, 0, true, false, '2026-11-21 20:57:32.71882+00', '2026-11-21 20:57:32.71882+00', '2026-11-21 20:57:32.804435+00', NULL, '2026-11-21 20:57:32.71882+00', NULL, NULL, '-infinity', NULL, 0, 1, 0, NULL, NULL, NULL, '[]', '{"team": "a"}', '\x7b226d657373616765223a226e6f227d', NULL, '\x22696e70757422');
+INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000006', 6, 'agent', 'default', 'acme', 0, 'cancelled', NULL, false, 1, 0, 5, NULL, NULL, NULL, NULL, NULL, DEFAULT, false, 0, 0, true, true, '2026-11-21 20:57:32.726351+00', '2026-11-21 20:57:32.726351+00', '2026-11-21 20:57:32.808954+00', NULL, '2026-11-21 20:57:32.726351+00', NULL, NULL, '-infinity', NULL, 0, 1, 0, NULL, NULL, NULL, '[]', '{"team": "a"}', '\x7b226d657373616765223a22656e6f756768227d', NULL, '\x22696e70757422');
+INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000007', 7, 'agent', 'default', 'acme', 0, 'queued', NULL, false, 1, 0, 5, NULL, NULL, NULL, NULL, NULL, DEFAULT, false, 0, 0, true, false, '2026-11-21 20:57:32.739174+00', '2026-11-21 20:57:32.739174+00', NULL, NULL, '2026-11-21 20:57:32.810247+00', NULL, NULL, '-infinity', NULL, 0, 2, 2, NULL, NULL, NULL, '[]', '{"team": "a"}', NULL, NULL, '\x227365636f6e6422');
+INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000008', 8, 'agent', 'default', 'acme', 0, 'queued', NULL, false, 1, 0, 5, NULL, 'cap', 2, NULL, NULL, DEFAULT, false, 0, 0, false, false, '2026-11-21 20:57:32.740198+00', '2026-11-21 20:57:32.740198+00', NULL, NULL, '2026-11-21 20:57:32.740198+00', NULL, '2126-10-28 20:57:32.740198+00', '-infinity', NULL, 0, 1, 0, NULL, NULL, NULL, '[]', '{"team": "a"}', NULL, NULL, '\x22696e70757422');
 
 
 --
 -- Data for Name: schema_migrations; Type: TABLE DATA; Schema: perdure; Owner: -
 --
 
-INSERT INTO perdure.schema_migrations VALUES (1, '0001_tables', '2026-11-21 18:03:44.088275+00');
-INSERT INTO perdure.schema_migrations VALUES (2, '0002_journal', '2026-11-21 18:03:44.091275+00');
-INSERT INTO perdure.schema_migrations VALUES (3, '0003_moves', '2026-11-21 18:03:44.092886+00');
-INSERT INTO perdure.schema_migrations VALUES (4, '0004_enqueue', '2026-11-21 18:03:44.094499+00');
-INSERT INTO perdure.schema_migrations VALUES (5, '0005_claim', '2026-11-21 18:03:44.098564+00');
-INSERT INTO perdure.schema_migrations VALUES (6, '0006_settle', '2026-11-21 18:03:44.099962+00');
-INSERT INTO perdure.schema_migrations VALUES (7, '0007_outside', '2026-11-21 18:03:44.101054+00');
-INSERT INTO perdure.schema_migrations VALUES (8, '0008_upkeep', '2026-11-21 18:03:44.103623+00');
-INSERT INTO perdure.schema_migrations VALUES (9, '0009_retention', '2026-11-21 18:03:44.106528+00');
-INSERT INTO perdure.schema_migrations VALUES (10, '0010_check', '2026-11-21 18:03:44.107438+00');
-INSERT INTO perdure.schema_migrations VALUES (11, '0011_gateway', '2026-11-21 18:03:44.138554+00');
+INSERT INTO perdure.schema_migrations VALUES (1, '0001_tables', '2026-11-21 20:57:32.209695+00');
+INSERT INTO perdure.schema_migrations VALUES (2, '0002_journal', '2026-11-21 20:57:32.213698+00');
+INSERT INTO perdure.schema_migrations VALUES (3, '0003_moves', '2026-11-21 20:57:32.216191+00');
+INSERT INTO perdure.schema_migrations VALUES (4, '0004_enqueue', '2026-11-21 20:57:32.218746+00');
+INSERT INTO perdure.schema_migrations VALUES (5, '0005_claim', '2026-11-21 20:57:32.220272+00');
+INSERT INTO perdure.schema_migrations VALUES (6, '0006_settle', '2026-11-21 20:57:32.221988+00');
+INSERT INTO perdure.schema_migrations VALUES (7, '0007_outside', '2026-11-21 20:57:32.223694+00');
+INSERT INTO perdure.schema_migrations VALUES (8, '0008_upkeep', '2026-11-21 20:57:32.228706+00');
+INSERT INTO perdure.schema_migrations VALUES (9, '0009_retention', '2026-11-21 20:57:32.230279+00');
+INSERT INTO perdure.schema_migrations VALUES (10, '0010_check', '2026-11-21 20:57:32.231852+00');
+INSERT INTO perdure.schema_migrations VALUES (11, '0011_gateway', '2026-11-21 20:57:32.239808+00');
 
 
 --
 -- Data for Name: shared; Type: TABLE DATA; Schema: perdure; Owner: -
 --
 
-INSERT INTO perdure.shared VALUES ('halt/agent/agent', 1795284224280004, '\x7b22776879223a2266726f7a656e227d');
+INSERT INTO perdure.shared VALUES ('halt/agent/agent', 1795294652862138, '\x7b22776879223a2266726f7a656e227d');
 
 
 --
 -- Data for Name: signals; Type: TABLE DATA; Schema: perdure; Owner: -
 --
 
-INSERT INTO perdure.signals VALUES ('0190a000-0000-7000-8000-000000000002', 1, 'other', '2026-11-21 18:03:44.244994+00', 'd', false, '\x226b65707422');
+INSERT INTO perdure.signals VALUES ('0190a000-0000-7000-8000-000000000002', 1, 'other', '2026-11-21 20:57:32.798872+00', 'd', false, '\x226b65707422');
 
 
 --

@@ -26,7 +26,7 @@ from perdure.core.record import Record, RecordType
 from perdure.core.run import RunState
 from perdure.core.shared import Swap
 from perdure.store import Store, make_store, migrations
-from perdure.store.rows import AgentInfo, ApiKey, Idempotency, NewRun, NextGeneration, Wait
+from perdure.store.rows import AgentInfo, ApiKey, Idempotency, Message, NewRun, NextGeneration, Wait
 from tests.contract.driver import entry, info, row, settle
 from tests.servers import PostgresServer
 
@@ -62,7 +62,7 @@ async def fill(store: Store) -> None:
         await store.record([row(lease, 1, entry(b"first", value=f'"{name}"'.encode()))])
         await store.record([row(lease, 2, Record(RecordType.DELTA, value=b'["text"]'))])
     node = sha256(b"node").digest()
-    await store.put_messages(RUNS["succeeded"], [(node, b"", b'{"role":"user"}')])
+    await store.record([], (), [Message(RUNS["succeeded"], node, b"", b'{"role":"user"}')])
     await settle(store, leases["succeeded"], result=b'{"answer":42}')
     await store.signal(RUNS["waiting"], "other", b'"kept"', dedupe="d")
     await settle(store, leases["waiting"], RunState.WAITING, waits=(Wait("signal", "go"),))

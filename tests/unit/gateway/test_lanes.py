@@ -148,7 +148,8 @@ async def test_what_a_burst_needed_is_closed_after_a_while(
 
 
 def test_threads_share_them_too() -> None:
-    answered, connections = [], []
+    answered: list[bytes] = []
+    connections: list[socket.socket] = []
 
     def serve() -> None:
         while True:

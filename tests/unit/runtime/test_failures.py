@@ -13,7 +13,7 @@ import perdure
 from perdure import RetryPolicy, step
 from perdure.core.charge import Charge
 from perdure.errors import EffectFailed
-from perdure.store.rows import LogRow, Refusal
+from perdure.store.rows import LogRow, Message, Refusal
 from tests.unit.runtime.harness import AT_ONCE, House, turns
 
 
@@ -485,11 +485,15 @@ def give_up_when_done(house: House, task: asyncio.Task[Any]) -> None:
     """Cancel the task while its outcome is on its way to the store."""
     record = house.store.record
 
-    async def slowly(rows: Sequence[LogRow], charges: Sequence[Charge] = ()) -> list[Refusal]:
+    async def slowly(
+        rows: Sequence[LogRow],
+        charges: Sequence[Charge] = (),
+        messages: Sequence[Message] = (),
+    ) -> list[Refusal]:
         if any(row.record.state == "done" for row in rows) and not task.done():
             task.cancel()
             await turns()
-        return await record(rows, charges)
+        return await record(rows, charges, messages)
 
     house.store.record = slowly  # type: ignore[method-assign]
 

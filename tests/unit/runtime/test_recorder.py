@@ -15,7 +15,7 @@ from perdure.errors import LeaseLost, StoreUnavailable
 from perdure.runtime import recorder as recorder_module
 from perdure.runtime.recorder import Recorder
 from perdure.store.costs import CostFilter
-from perdure.store.rows import Lease, LogRow, Refusal, Settlement
+from perdure.store.rows import Lease, LogRow, Message, Refusal, Settlement
 from tests.unit.runtime.harness import House, turns
 
 
@@ -83,7 +83,11 @@ async def test_agents_work_while_the_other_half_is_in_flight(house: House) -> No
     idle: list[int] = []
     record = house.store.record
 
-    async def counted(rows: Sequence[LogRow], charges: Sequence[Charge] = ()) -> list[Refusal]:
+    async def counted(
+        rows: Sequence[LogRow],
+        charges: Sequence[Charge] = (),
+        messages: Sequence[Message] = (),
+    ) -> list[Refusal]:
         sizes.append(len(rows))
         refusals = await record(rows)
         # What was added meanwhile is what the next statement carries, at once.
@@ -117,7 +121,11 @@ async def test_few_statements_carry_many_rows(
     sizes: list[int] = []
     record = house.store.record
 
-    async def counted(rows: Sequence[LogRow], charges: Sequence[Charge] = ()) -> list[Refusal]:
+    async def counted(
+        rows: Sequence[LogRow],
+        charges: Sequence[Charge] = (),
+        messages: Sequence[Message] = (),
+    ) -> list[Refusal]:
         sizes.append(len(rows))
         return await record(rows)
 
@@ -140,7 +148,11 @@ async def test_a_row_waits_until_it_is_durable(house: House) -> None:
     written, go_on = asyncio.Event(), asyncio.Event()
     record = house.store.record
 
-    async def slow(rows: Sequence[LogRow], charges: Sequence[Charge] = ()) -> list[Refusal]:
+    async def slow(
+        rows: Sequence[LogRow],
+        charges: Sequence[Charge] = (),
+        messages: Sequence[Message] = (),
+    ) -> list[Refusal]:
         refused = await record(rows)
         written.set()
         await go_on.wait()
@@ -196,7 +208,11 @@ async def test_an_outage_delays_and_loses_nothing(
     calls = 0
     record = house.store.record
 
-    async def failing(rows: Sequence[LogRow], charges: Sequence[Charge] = ()) -> list[Refusal]:
+    async def failing(
+        rows: Sequence[LogRow],
+        charges: Sequence[Charge] = (),
+        messages: Sequence[Message] = (),
+    ) -> list[Refusal]:
         nonlocal calls
         calls += 1
         if calls == 2:
@@ -217,7 +233,11 @@ async def test_a_run_whose_rows_cannot_be_written_fails_alone(house: House) -> N
     """Else one name that the database refuses would stop every run of the worker."""
     record = house.store.record
 
-    async def picky(rows: Sequence[LogRow], charges: Sequence[Charge] = ()) -> list[Refusal]:
+    async def picky(
+        rows: Sequence[LogRow],
+        charges: Sequence[Charge] = (),
+        messages: Sequence[Message] = (),
+    ) -> list[Refusal]:
         if any("\0" in (r.record.name or "") for r in rows):
             raise ValueError("invalid byte sequence")
         return await record(rows)
@@ -262,7 +282,11 @@ async def test_a_busy_worker_settles_too(house: House) -> None:
     record = house.store.record
     busy = 0
 
-    async def keeps_coming(rows: Sequence[LogRow], charges: Sequence[Charge] = ()) -> list[Refusal]:
+    async def keeps_coming(
+        rows: Sequence[LogRow],
+        charges: Sequence[Charge] = (),
+        messages: Sequence[Message] = (),
+    ) -> list[Refusal]:
         nonlocal busy
         busy += 1
         if busy < 200:
@@ -296,15 +320,22 @@ class Watched:
 
     def __init__(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seen: list[tuple[list[str | None], list[str]]] = []
+        self.messages: list[list[bytes]] = []
         self._store = house.store
         self._record = house.store.record
         self._charge = house.store.charge
         monkeypatch.setattr(house.store, "record", self.record)
         monkeypatch.setattr(house.store, "charge", self.charge)
 
-    async def record(self, rows: Sequence[LogRow], charges: Sequence[Charge] = ()) -> list[Refusal]:
+    async def record(
+        self,
+        rows: Sequence[LogRow],
+        charges: Sequence[Charge] = (),
+        messages: Sequence[Message] = (),
+    ) -> list[Refusal]:
         self.seen.append(([row.record.name for row in rows], [c.agent for c in charges]))
-        return await self._record(rows, charges)
+        self.messages.append([message.body for message in messages])
+        return await self._record(rows, charges, messages)
 
     async def charge(self, charges: Sequence[Charge]) -> None:
         self.seen.append(([], [c.agent for c in charges]))
@@ -405,3 +436,27 @@ async def test_a_store_that_is_away_keeps_charges_waiting(
     await recorder.drained()
     assert tries == [1, 1, 1]
     assert await charged(house) == {"a"}
+
+
+async def test_requests_of_many_runs_go_out_with_their_rows(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing = await writers(house, 20)
+    watched = Watched(house, monkeypatch)
+    recorder = Recorder(house.store)
+    rows = []
+    for n, writer in enumerate(writing):
+        recorder.messages(writer.run_id, [(b"node", b"", f"{n}".encode())])
+        rows.append(recorder.append(writer, row(f"{n}")))
+    await asyncio.gather(*rows)
+    assert watched.messages == [[f"{n}".encode() for n in range(20)]]
+    for n, writer in enumerate(writing):
+        assert await house.store.get_messages(writer.run_id, b"node") == [f"{n}".encode()]
+
+
+async def test_a_request_whose_effect_never_ended_is_forgotten(house: House) -> None:
+    (one,) = await writers(house, 1)
+    recorder = Recorder(house.store)
+    recorder.messages(one.run_id, [(b"node", b"", b"body")])
+    await recorder.settle(Settlement(one.run_id, one.epoch, RunState.SUCCEEDED, result=b"1"))
+    assert not recorder._messages

@@ -19,8 +19,8 @@ from weakref import WeakSet
 
 import aiohttp
 
-from perdure.gateway.transport.loops import PerLoop
 from perdure.gateway.transport.lanes import KEEPALIVE_S
+from perdure.gateway.transport.loops import PerLoop
 from perdure.gateway.transport.pools import MEANT_LIMIT
 
 # Set while a captured call is sent.

@@ -17,6 +17,7 @@ import inspect
 import ssl
 import threading
 from collections.abc import Hashable
+from os import environ
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -118,13 +119,17 @@ def plain(given: dict[str, Any]) -> dict[str, Any] | None:
     ):
         return None
     options: dict[str, Any] = {
-        name: given[name] for name in ("trust_env", "local_address", "retries") if name in given
+        name: given[name] for name in ("local_address", "retries", "trust_env") if name in given
     }
     if given.get("socket_options") is not None:
         options["socket_options"] = tuple(given["socket_options"])
     return options
 
 
+_PATHS = ssl.get_default_verify_paths()
+
+
 def _key(options: dict[str, Any]) -> Hashable:
-    # The trust store depends on SSL_CERT_FILE and SSL_CERT_DIR, which this reads as OpenSSL does.
-    return (*sorted(options.items()), ssl.get_default_verify_paths())
+    # What the trust store depends on, as OpenSSL reads it when it is loaded.
+    trusted = environ.get(_PATHS.openssl_cafile_env), environ.get(_PATHS.openssl_capath_env)
+    return (*options.items(), trusted)

@@ -45,6 +45,7 @@ from perdure.store.rows import (
     Filter,
     LogEvent,
     LogRow,
+    Message,
     NewRun,
     QueueStats,
     Refusal,
@@ -147,8 +148,13 @@ class PostgresStore(Store):
     async def values(self, run_id: str, seqs: Sequence[int]) -> dict[int, bytes]:
         return await attempts.values(self._pool, run_id, seqs)
 
-    async def record(self, rows: Sequence[LogRow], charges: Sequence[Charge] = ()) -> list[Refusal]:
-        return await attempts.record(self._journal, rows, charges)
+    async def record(
+        self,
+        rows: Sequence[LogRow],
+        charges: Sequence[Charge] = (),
+        messages: Sequence[Message] = (),
+    ) -> list[Refusal]:
+        return await attempts.record(self._journal, rows, charges, messages)
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
         return await attempts.settle(self._journal, settlements)
@@ -302,9 +308,6 @@ class PostgresStore(Store):
         return await ledger.expire(self._pool, before, limit, dry)
 
     # -- requests (Z1) ------------------------------------------------------------------------
-
-    async def put_messages(self, run_id: str, nodes: Sequence[tuple[bytes, bytes, bytes]]) -> None:
-        await catalog.put_messages(self._pool, run_id, nodes)
 
     async def get_messages(self, run_id: str, tip: bytes) -> list[bytes]:
         return await catalog.get_messages(self._pool, run_id, tip)

@@ -27,6 +27,7 @@ from perdure.store.rows import (
     Filter,
     LogEvent,
     LogRow,
+    Message,
     NewRun,
     QueueStats,
     Refusal,
@@ -152,15 +153,21 @@ class SqliteStore(Store):
     async def values(self, run_id: str, seqs: Sequence[int]) -> dict[int, bytes]:
         return await self._readers.read(lambda link: log.values(link, run_id, seqs))
 
-    async def record(self, rows: Sequence[LogRow], charges: Sequence[Charge] = ()) -> list[Refusal]:
-        if not charges:
+    async def record(
+        self,
+        rows: Sequence[LogRow],
+        charges: Sequence[Charge] = (),
+        messages: Sequence[Message] = (),
+    ) -> list[Refusal]:
+        if not charges and not messages:
             return await self._writer.write(lambda tx: log.record(tx, rows))
 
-        def both(tx: Transaction) -> list[Refusal]:
+        def together(tx: Transaction) -> list[Refusal]:
             ledger.charge(tx, charges)
+            catalog.put_messages(tx, messages)
             return log.record(tx, rows)
 
-        return await self._writer.write(both)
+        return await self._writer.write(together)
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
         return await self._writer.write(lambda tx: settle.settle(tx, settlements))
@@ -349,9 +356,6 @@ class SqliteStore(Store):
         return await self._writer.write(lambda tx: ledger.expire(tx, at, limit))
 
     # -- requests (Z1) ------------------------------------------------------------------------
-
-    async def put_messages(self, run_id: str, nodes: Sequence[tuple[bytes, bytes, bytes]]) -> None:
-        await self._writer.write(lambda tx: catalog.put_messages(tx, run_id, nodes))
 
     async def get_messages(self, run_id: str, tip: bytes) -> list[bytes]:
         return await self._readers.read(lambda link: catalog.get_messages(link, run_id, tip))

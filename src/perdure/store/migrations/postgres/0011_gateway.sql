@@ -121,13 +121,27 @@ begin
   on conflict do nothing;
 end $$;
 
--- A group commit with charges: they are written whatever becomes of the rows, as the money is gone.
-create function perdure.record_charged(entries perdure.entry[], charges perdure.charge_row[])
+-- A part of a stored request as clients send it. It never gets another attribute either.
+create type perdure.message as (run uuid, node bytea, parent bytea, body bytea);
+
+-- A group commit with charges, which are written whatever becomes of the rows, as the money is gone,
+-- and with the requests that the rows name.
+create function perdure.record_all(
+  entries perdure.entry[], charges perdure.charge_row[], messages perdure.message[]
+)
 returns table (run_id uuid, seq int, lost boolean, next_seq int)
 language plpgsql
 as $$
 begin
-  perform perdure.charge(charges);
+  if cardinality(charges) > 0 then
+    perform perdure.charge(charges);
+  end if;
+  if cardinality(messages) > 0 then
+    insert into perdure.messages (run, node, parent, body)
+    select m.run, m.node, m.parent, m.body from unnest(messages) m
+    where exists (select from perdure.runs r where r.id = m.run)
+    on conflict do nothing;
+  end if;
   return query select * from perdure.record(entries);
 end $$;
 

@@ -21,12 +21,14 @@ from perdure.store.postgres.columns import (
     to_uuid,
 )
 from perdure.store.postgres.link import Database
-from perdure.store.postgres.verbs.ledger import charge
-from perdure.store.rows import Claimed, LogEvent, LogRow, Refusal, Settled, Settlement
+from perdure.store.rows import Claimed, LogEvent, LogRow, Message, Refusal, Settled, Settlement
 
 _CLAIM = "select * from perdure.claim($1, $2, $3, $4, $5)"
 _RECORD = "select * from perdure.record($1::perdure.entry[])"
-_CHARGED = "select * from perdure.record_charged($1::perdure.entry[], $2::perdure.charge_row[])"
+_RECORD_ALL = """
+select * from perdure.record_all(
+  $1::perdure.entry[], $2::perdure.charge_row[], $3::perdure.message[])
+"""
 _SETTLE = "select * from perdure.settle($1::perdure.settlement[], $2::perdure.entry[])"
 
 
@@ -48,15 +50,15 @@ async def claim(
 
 
 async def record(
-    database: Database, rows: Sequence[LogRow], charges: Sequence[Charge]
+    database: Database,
+    rows: Sequence[LogRow],
+    charges: Sequence[Charge],
+    messages: Sequence[Message],
 ) -> list[Refusal]:
     """See ``Store.record``."""
-    if not rows:
-        await charge(database, charges)
-        return []
     given = [(run_id, seq, epoch, *record) for run_id, seq, epoch, record in rows]
-    if charges:
-        answer = await database.rows(_CHARGED, given, list(charges))
+    if charges or messages:
+        answer = await database.rows(_RECORD_ALL, given, list(charges), list(messages))
     else:
         answer = await database.rows(_RECORD, given)
     return [Refusal(str(run_id), seq, lost, next_seq) for run_id, seq, lost, next_seq in answer]

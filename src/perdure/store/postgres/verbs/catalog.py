@@ -170,15 +170,6 @@ async def touch_key(database: Database, key_id: str) -> None:
 
 # -- requests -------------------------------------------------------------------------------------
 
-_PUT = """
-with run as (select id from perdure.runs where id = $1),
-put as (
-  insert into perdure.messages (run, node, parent, body)
-  select run.id, m.* from run, unnest($2::bytea[], $3::bytea[], $4::bytea[]) m
-  on conflict do nothing
-)
-select id from run
-"""
 _CHAIN = """
 with recursive chain (parent, body, up) as (
   select parent, body, 0 from perdure.messages where run = $1 and node = $2
@@ -188,15 +179,6 @@ with recursive chain (parent, body, up) as (
 )
 select parent, body from chain order by up desc
 """
-
-
-async def put_messages(
-    database: Database, run_id: str, nodes: Sequence[tuple[bytes, bytes, bytes]]
-) -> None:
-    """See ``Store.put_messages``."""
-    columns = [list(column) for column in zip(*nodes, strict=True)] or [[], [], []]
-    if await database.value(_PUT, to_uuid(run_id), *columns) is None:
-        raise missing(run_id)
 
 
 async def get_messages(database: Database, run_id: str, tip: bytes) -> list[bytes]:

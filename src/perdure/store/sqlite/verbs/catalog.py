@@ -6,11 +6,13 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
+
 from perdure.core.run import RunState
 from perdure.core.trace import run_of
 from perdure.errors import Conflict, NotFound
 from perdure.store.intake import intake_json
-from perdure.store.rows import AgentInfo, ApiKey, Filter, Run, Signal
+from perdure.store.rows import AgentInfo, ApiKey, Filter, Message, Run, Signal
 from perdure.store.sqlite.columns import (
     SHOWN,
     from_time,
@@ -20,7 +22,6 @@ from perdure.store.sqlite.columns import (
     to_run,
     to_signal,
 )
-from perdure.store.sqlite.verbs.moves import load
 from perdure.store.sqlite.writer import Transaction
 
 # -- runs -----------------------------------------------------------------------------------------
@@ -157,16 +158,22 @@ def touch_key(tx: Transaction, key_id: str) -> None:
 # -- requests -------------------------------------------------------------------------------------
 
 
-def put_messages(tx: Transaction, run_id: str, nodes: Sequence[tuple[bytes, bytes, bytes]]) -> None:
-    """See ``Store.put_messages``."""
-    n = load(tx, run_id)["n"]
+def put_messages(tx: Transaction, messages: Sequence[Message]) -> None:
+    """See ``Store.record``."""
+    if not messages:
+        return
+    ids = {message.run_id for message in messages}
+    numbers = orjson.loads(tx.value(_NUMBERS, orjson.dumps(list(ids)).decode()))
     tx.insert(
         "INSERT OR IGNORE INTO messages (run, node, parent, body)",
         4,
-        [(n, *node) for node in nodes],
+        [(numbers[run_id], *node) for run_id, *node in messages if run_id in numbers],
     )
 
 
+_NUMBERS = """
+SELECT json_group_object(runs.id, n) FROM json_each(?) asked JOIN runs ON runs.id = asked.value
+"""
 _CHAIN = """
 WITH RECURSIVE chain (parent, body, up) AS (
   SELECT parent, body, 0 FROM messages
