@@ -18,6 +18,7 @@ from tests.quota.lanes import CALLS, Lane
 from tests.quota.scene import Scene
 
 TICK_S = 0.25
+SLICE_S = 10.0
 # Runs that wait in their place when their worker is killed twice, with nothing journaled between,
 # have to be executed alone (L6): the fewer wait warm, the fewer workers are taken up by that.
 CONCURRENCY = 40
@@ -226,6 +227,7 @@ def read(plan: Plan, scene: Scene, figures: Figures, since: float, until: float)
         for meter in books["meters"]:
             used[meter["quota"]] += meter["used"] / (meter["amount"] / meter["per"])
     meters = {meter["quota"]: meter for meter in books["meters"]}
+    _write_course(plan, scene, since, until)
     found = []
     for lane in plan.lanes:
         meter, tally = meters[lane.name], books["by_model"].get(lane.name, {})
@@ -238,6 +240,18 @@ def read(plan: Plan, scene: Scene, figures: Figures, since: float, until: float)
             )
         )  # fmt: skip
     return found
+
+
+def _write_course(plan: Plan, scene: Scene, since: float, until: float) -> None:
+    """``use.csv``: what share of each limit was used, slice by slice, to see where it sank."""
+    rows = [["seconds", *(lane.name for lane in plan.lanes)]]
+    at = since
+    while at + SLICE_S <= until:
+        books = scene.ask(f"accounting?since={at}&until={at + SLICE_S}")
+        used = {m["quota"]: m["used"] / (m["amount"] / m["per"]) / SLICE_S for m in books["meters"]}
+        rows.append([f"{at - since:.0f}", *(f"{used[lane.name]:.3f}" for lane in plan.lanes)])
+        at += SLICE_S
+    (scene.folder / "use.csv").write_text("\n".join(",".join(row) for row in rows) + "\n")
 
 
 def table(figures: Figures, keeper: str) -> str:

@@ -59,7 +59,9 @@ class Journey:
         self._call = call
         self.ticket = ticket
         self.about = about
-        self.request = Request(call.wire.name, call.body, asked.name.partition("/")[2])
+        self.request = Request(
+            call.wire.name, call.body, asked.name.partition("/")[2], streamed=asked.streamed
+        )
         self._place = gate.place(asked, self.request, about)
         self._tries: Tries | None = None
         noted = orjson.loads(ticket.noted) if ticket.noted else {}

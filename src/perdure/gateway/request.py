@@ -45,9 +45,11 @@ SHAPES: Mapping[str, Shape] = {
 
 
 class Request:
-    """One call's body. ``shape`` is None where the format is not known here."""
+    """One call's body, read where it is needed. ``shape`` is None where the format is not known
+    here; ``streamed``: it asks for a stream."""
 
-    def __init__(self, format: str, body: bytes, model: str) -> None:
+    def __init__(self, format: str, body: bytes, model: str, *, streamed: bool) -> None:
+        self.streamed = streamed
         self.format = format
         self.shape = SHAPES.get(format)
         self.body = body
@@ -85,10 +87,6 @@ class Request:
         """How many answers are asked for."""
         value = self.fields.get(self.shape.choices) if self.shape and self.shape.choices else 1
         return value if isinstance(value, int) and value > 0 else 1
-
-    @property
-    def streamed(self) -> bool:
-        return self.fields.get("stream") is True
 
     def changed(
         self,

@@ -18,8 +18,8 @@ from perdure.gateway.outgoing import Outgoing
 
 
 class Call(NamedTuple):
-    """A model call, as it leaves the SDK. ``headers`` are case-insensitive; ``credential`` is the
-    label of what they carry, where it has one."""
+    """A model call, as it leaves the SDK. The names of ``headers`` are in lower case;
+    ``credential`` is the label of what they carry, where it has one."""
 
     provider: str
     wire: Format

@@ -54,7 +54,7 @@ def place(
     cache: Cache, *, digest: bytes = b"q", name: str = "openai/gpt-5", streamed: bool = False,
     format: str = "openai.chat", fields: dict[str, Any] | None = None, **about: Any,
 ) -> Place | None:  # fmt: skip
-    request = Request(format, orjson.dumps(fields or {}), "gpt-5")
+    request = Request(format, orjson.dumps(fields or {}), "gpt-5", streamed=False)
     asked = Question(name, digest, (), streamed)
     return cache.place(asked, request, About(**{"agent": "a", "run_id": None, **about}))
 

@@ -105,7 +105,7 @@ def test_what_can_carry_none_gets_none() -> None:
 def test_the_question_stays_the_same() -> None:
     body = ask(tools=TOOLS, system=[{"type": "text", "text": "Be kind."}], messages=[CHAT[2]])
     plain = orjson.dumps(body)
-    request = Request("anthropic.messages", plain, "claude-sonnet-5")
+    request = Request("anthropic.messages", plain, "claude-sonnet-5", streamed=False)
     sent = request.changed(fields=marked(request.fields))
     assert sent != plain
     first, second = (

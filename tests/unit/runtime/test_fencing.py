@@ -315,7 +315,7 @@ async def test_a_run_whose_rows_the_store_refuses_fails_alone(
     """One name that the database cannot hold must not stop the worker."""
     record = house.store.record
 
-    async def picky(rows: Sequence[LogRow]) -> list[Refusal]:
+    async def picky(rows: Sequence[LogRow], *more: Any) -> list[Refusal]:
         if any("bad" in (r.record.name or "") for r in rows):
             raise ValueError("invalid byte sequence")
         return await record(rows)

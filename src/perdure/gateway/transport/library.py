@@ -23,6 +23,16 @@ class Library(Protocol):
         """``body`` as this library's SyncByteStream."""
 
 
+def plain_headers(headers: Any) -> dict[str, str]:
+    """By name, in lower case: the libraries' own look through all of them for each."""
+    found: dict[str, str] = {}
+    encoding = headers.encoding
+    for name, value in headers.raw:
+        key, text = name.decode(encoding).lower(), value.decode(encoding)
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
+
+
 def failed(library: Library, error: Exception) -> SendFailed | None:
     """A transport's exception in neutral words; None when it is none of a transport's."""
     module = library.module

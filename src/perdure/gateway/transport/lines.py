@@ -14,7 +14,7 @@ from perdure.gateway.line import drive
 from perdure.gateway.outcome import Incoming, SendFailed
 from perdure.gateway.outgoing import Outgoing
 from perdure.gateway.transport.body import AsyncChannel, SyncChannel
-from perdure.gateway.transport.library import Library, failed
+from perdure.gateway.transport.library import Library, failed, plain_headers
 
 T = TypeVar("T")
 DRAIN_S = 1.0  # for what a body has after its last event
@@ -164,10 +164,10 @@ class SyncLine(SyncReach):
         return SyncChannel()
 
 
-def _encoded(response: Any) -> bool:
+def _encoded(headers: Mapping[str, str]) -> bool:
     """Whether the body has to be decoded. Where it has not, the stream itself is read: what the
     libraries do to each piece costs more than the rest of capture."""
-    return bool(response.headers.get("content-encoding", "identity") != "identity")
+    return headers.get("content-encoding", "identity") != "identity"
 
 
 class AsyncIncoming:
@@ -176,9 +176,10 @@ class AsyncIncoming:
     def __init__(self, library: Library, response: Any) -> None:
         self._library = library
         self._response = response
-        self._pieces: Any = response.aiter_bytes() if _encoded(response) else aiter(response.stream)
         self.status: int = response.status_code
-        self.headers: Mapping[str, str] = response.headers
+        self.headers: Mapping[str, str] = plain_headers(response.headers)
+        encoded = _encoded(self.headers)
+        self._pieces: Any = response.aiter_bytes() if encoded else aiter(response.stream)
 
     async def read(self) -> bytes | None:
         """See ``outcome.Incoming``."""
@@ -206,9 +207,10 @@ class SyncIncoming:
     def __init__(self, library: Library, response: Any) -> None:
         self._library = library
         self._response = response
-        self._pieces: Any = response.iter_bytes() if _encoded(response) else iter(response.stream)
         self.status: int = response.status_code
-        self.headers: Mapping[str, str] = response.headers
+        self.headers: Mapping[str, str] = plain_headers(response.headers)
+        encoded = _encoded(self.headers)
+        self._pieces: Any = response.iter_bytes() if encoded else iter(response.stream)
 
     async def read(self) -> bytes | None:
         """See ``outcome.Incoming``."""

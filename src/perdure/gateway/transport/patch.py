@@ -22,7 +22,7 @@ from perdure.gateway.line import drive
 from perdure.gateway.outgoing import Outgoing
 from perdure.gateway.transport.body import AsyncBody, AsyncChannel, SyncBody, SyncChannel
 from perdure.gateway.transport.departing import Departs, tracing, tracing_blocking
-from perdure.gateway.transport.library import Library, exception
+from perdure.gateway.transport.library import Library, exception, plain_headers
 from perdure.gateway.transport.lines import AsyncLine, SyncLine
 from perdure.gateway.transport.pools import Pools
 from perdure.gateway.trip import Call
@@ -170,7 +170,8 @@ def _route(capture: Capture, boundary: Boundary | None, request: Any) -> Passage
 
 def _call(way: Passage, request: Any, body: bytes) -> Call:
     url = request.url
-    return Call(way.provider, way.wire, url.host, url.path, request.headers, body)
+    headers = plain_headers(request.headers)
+    return Call(way.provider, way.wire, url.host, url.path, headers, body)
 
 
 def _marked(
@@ -225,4 +226,5 @@ def _sync_response(library: Library, served: Served) -> Any:
 
 
 def _response(library: Library, answer: Answer, stream: Any) -> Any:
-    return library.module.Response(answer.status, headers=list(answer.headers), stream=stream)
+    headers = [(name.encode(), value.encode()) for name, value in answer.headers]
+    return library.module.Response(answer.status, headers=headers, stream=stream)
