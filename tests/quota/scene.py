@@ -100,7 +100,8 @@ class Scene:
         )
         self.url = self._line(self._provider)
         try:  # providers have machines of their own
-            os.setpriority(os.PRIO_PROCESS, self._provider.pid, 0)
+            ours = os.getpriority(os.PRIO_PROCESS, 0)
+            os.setpriority(os.PRIO_PROCESS, self._provider.pid, min(0, ours))
         except PermissionError:
             pass
 
