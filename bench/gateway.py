@@ -33,8 +33,8 @@ from perdure.core.shared import Document, Swap, Swapped
 from perdure.gateway import Capture, Providers, install, uninstall
 from perdure.gateway.gate import Gate
 from perdure.gateway.retries import RetrySettings
+from perdure.runtime.outside import Outside, Patience
 from perdure.runtime.worker import Worker, WorkerSettings
-from perdure.server.proxy.outside import Outside, Patience
 from perdure.store.blobs import FileBlobs
 from tests.servers import free_port
 

@@ -137,15 +137,26 @@ class App:
         }
 
 
+# Settings of the loop guard, and what they are in ``Limits``.
+_LIMITS = {"max_model_calls": "model_calls", "max_effects": "effects", "max_repeats": "repeats"}
+
+
 def make_policy(settings: Mapping[str, Any]) -> Policy:
-    """A policy from keyword arguments; durations may be seconds. Raises ConfigError."""
-    known = {f.name for f in fields(Policy)}
+    """A policy from keyword arguments, also by their names in ``[agents.NAME]``; durations may be
+    seconds. Raises ConfigError."""
+    known = {f.name for f in fields(Policy)} | {"attempts", *_LIMITS}
     values = dict(settings)
     unknown = sorted(set(values) - known)
     if unknown:
         raise ConfigError(
             f"There is no agent setting {unknown[0]!r}.", hint=f"Known: {', '.join(sorted(known))}"
         )
+    if "attempts" in values:
+        retry = values.get("retry", Policy().retry)
+        values["retry"] = replace(retry, attempts=values.pop("attempts"))
+    limits = {name: values.pop(key) for key, name in _LIMITS.items() if key in values}
+    if limits:
+        values["limits"] = replace(values.get("limits", Policy().limits), **limits)
     for key in ("timeout", "park_after", "warm_sleep", "cancel_grace"):
         if isinstance(values.get(key), int | float):
             values[key] = timedelta(seconds=values[key])
@@ -167,20 +178,10 @@ def policy_of(policy: Policy, config: AgentConfig) -> Policy:
         key: getattr(config, key)
         for key in (
             "timeout", "changed", "undeclared", "park_after", "cap", "priority", "durability",
-            "requests", "max_entries",
+            "requests", "max_entries", "attempts", *_LIMITS,
         )
         if getattr(config, key) is not None
     }  # fmt: skip
-    if config.attempts is not None:
-        changes["retry"] = replace(policy.retry, attempts=config.attempts)
-    limits = {
-        "model_calls": config.max_model_calls,
-        "effects": config.max_effects,
-        "repeats": config.max_repeats,
-    }
-    set_limits = {k: v for k, v in limits.items() if v is not None}
-    if set_limits:
-        changes["limits"] = replace(policy.limits, **set_limits)
     base = {f.name: getattr(policy, f.name) for f in fields(Policy)}
     return make_policy({**base, **changes})
 

@@ -4,6 +4,8 @@ model calls. The command line and apps that are mounted elsewhere use it."""
 from __future__ import annotations
 
 import logging
+import os
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
@@ -78,6 +80,12 @@ def make_worker(
     return Worker(store, open_blobs(config), agents, settings, root=root)
 
 
+def make_runtime(config: Config, store: Store) -> Runtime:
+    """Of a process that has a gateway and no worker, over an open store."""
+    name = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"
+    return Runtime(store, open_blobs(config), name)
+
+
 def open_blobs(config: Config) -> Blobs:
     """Where large values are. Raises ConfigError, MissingExtra."""
     return make_blobs(config.blob_place())
@@ -102,6 +110,7 @@ async def capturing(
     from perdure.gateway import Capture, Providers, install, uninstall
     from perdure.gateway.probe import prove
     from perdure.runtime.handing_over import Proxy
+    from perdure.runtime.outside import Accounts
 
     retries = retry_settings(config)
     capture = Capture(Providers(config.gateway.providers), retries)
@@ -117,8 +126,11 @@ async def capturing(
             runtime.proxy = Proxy(config.proxy.url.rstrip("/"))
         async with gated(config, runtime, retries) as gate:
             capture.trips = gate
+            accounts = Accounts(runtime.recorder.charge, gate.now)
+            runtime.account = accounts.of
             yield
     finally:
+        runtime.account = None
         capture.trips = None
         uninstall()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -140,3 +141,9 @@ def test_a_target_becomes_an_app() -> None:
     assert list(as_app(agent, name="served").agents) == ["served"]
     with pytest.raises(TargetError, match="holds no agents"):
         as_app(App(), name="x")
+
+
+def test_settings_have_the_same_names_in_code_and_file() -> None:
+    policy = make_policy({"attempts": 3, "max_model_calls": 7, "max_effects": 8, "max_repeats": 9})
+    assert policy.retry == replace(Policy().retry, attempts=3)
+    assert policy.limits == Limits(model_calls=7, effects=8, repeats=9)

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from perdure import codec
+from perdure.assembly import make_runtime
 from perdure.cli import outcome, process
 from perdure.cli.follow import follow, skew
 from perdure.cli.terminal import output
@@ -62,7 +63,7 @@ def here(
     """A new run, executed in this process. ``is_text``: the input came as plain text."""
     data = _encoded(agent, value, is_text)
     if agent.policy.durability == "none":
-        return _unrecorded(agent, data, show)
+        return _unrecorded(config, agent, data, show)
 
     async def make(worker: Worker) -> NewRun:
         return await new_run(
@@ -254,10 +255,22 @@ def _encoded(agent: Agent, value: Any, is_text: bool) -> bytes:
     return data
 
 
-def _unrecorded(agent: Agent, data: bytes, show: Show) -> int:
-    """An agent with ``durability="none"``: nothing is kept of its runs."""
+def _unrecorded(config: Config, agent: Agent, data: bytes, show: Show) -> int:
+    """An agent with ``durability="none"``: nothing is kept of its runs but what they cost."""
+
+    async def perform() -> tuple[str, bytes]:
+        if not config.gateway.capture:
+            return await direct.perform(agent, data)
+        async with process.open_store(config, create=True) as store:
+            runtime = make_runtime(config, store)
+            try:
+                async with process.capturing(config, runtime):
+                    return await direct.perform(agent, data, runtime)
+            finally:
+                await runtime.end()
+
     with output.agents_print_to_stderr():
-        run_id, result = asyncio.run(direct.perform(agent, data))
+        run_id, result = asyncio.run(perform())
     if show.json:
         output.document(
             {

@@ -173,8 +173,16 @@ class Calls(Protocol):
 
 
 current_boundary: ContextVar[Boundary | None] = ContextVar("perdure_boundary", default=None)
+# Of code that belongs to no run and whose model calls count all the same.
+current_account: ContextVar[Boundary | None] = ContextVar("perdure_account", default=None)
 
 
 def boundary() -> Boundary | None:
     """The run that the calling code belongs to, or None."""
     return current_boundary.get()
+
+
+def calling() -> Boundary | None:
+    """Whose a model call of the calling code is: its run's, or an agent's without runs; else
+    None."""
+    return current_boundary.get() or current_account.get()

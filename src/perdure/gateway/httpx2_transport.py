@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx2
 
-from perdure.core.ports import current_boundary
+from perdure.core.ports import calling
 from perdure.gateway.capture import Capture
 from perdure.gateway.transport.body import AsyncBody, SyncBody
 from perdure.gateway.transport.passing import passing
@@ -77,7 +77,7 @@ class AsyncTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """See httpx2.AsyncBaseTransport."""
-        boundary = current_boundary.get()
+        boundary = calling()
         if MARK not in request.extensions:
             served: httpx2.Response | None = await serve_async(
                 library, _capture(self._own), boundary, request, self._send
@@ -115,7 +115,7 @@ class Transport(httpx2.BaseTransport):
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """See httpx2.BaseTransport."""
-        boundary = current_boundary.get()
+        boundary = calling()
         if MARK not in request.extensions:
             served: httpx2.Response | None = serve_sync(
                 library, _capture(self._own), boundary, request, self._send

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from perdure.core.ports import current_boundary
+from perdure.core.ports import calling
 from perdure.gateway.capture import Capture
 from perdure.gateway.transport.body import AsyncBody, SyncBody
 from perdure.gateway.transport.passing import passing
@@ -77,7 +77,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """See httpx.AsyncBaseTransport."""
-        boundary = current_boundary.get()
+        boundary = calling()
         if MARK not in request.extensions:
             served: httpx.Response | None = await serve_async(
                 library, _capture(self._own), boundary, request, self._send
@@ -115,7 +115,7 @@ class Transport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """See httpx.BaseTransport."""
-        boundary = current_boundary.get()
+        boundary = calling()
         if MARK not in request.extensions:
             served: httpx.Response | None = serve_sync(
                 library, _capture(self._own), boundary, request, self._send

@@ -19,7 +19,7 @@ from perdure.core.guard import Guard
 from perdure.core.matching import Journal, Match, Verdict
 from perdure.core.ports import Ticket, current_boundary
 from perdure.core.record import Entry, EntryState, Kind, Promise, Record, RecordType
-from perdure.errors import BoundaryError, LoopGuard, Parked, RunCancelled
+from perdure.errors import LoopGuard, Parked, RunCancelled
 from perdure.runtime.closing import Closing, Ending
 from perdure.runtime.crossing import Crossing
 from perdure.runtime.flight import Flight
@@ -330,19 +330,6 @@ class Attempt:
             await self.closing.until_thread_may_go()
             raise Parked("the attempt is over")
         await self.loop.create_future()
-
-    def refuse_loop_thread(self, what: str) -> None:
-        """Raises BoundaryError where blocking would block the event loop itself."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return
-        raise BoundaryError(
-            f"{what} is synchronous and was called on the event loop, where waiting for the "
-            "journal would stop every run.",
-            hint="Await its asynchronous form: `await fn.aio(...)` for a sync step or tool, the "
-            "async client for a model call; or declare the agent with plain `def`.",
-        )
 
     # -- recording ----------------------------------------------------------------------------
 

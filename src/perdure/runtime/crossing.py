@@ -12,7 +12,7 @@ import concurrent.futures
 from collections.abc import Coroutine
 from typing import Any
 
-from perdure.errors import Parked
+from perdure.errors import BoundaryError, Parked
 
 
 class Crossing:
@@ -67,3 +67,17 @@ class Crossing:
                 if coroutine is not None:
                     coroutine.close()
             raise Parked("the worker has ended") from None
+
+
+def refuse_loop_thread(what: str) -> None:
+    """Raises BoundaryError where blocking would block the event loop itself."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise BoundaryError(
+        f"{what} is synchronous and was called on the event loop, where waiting for it would stop "
+        "every run.",
+        hint="Await its asynchronous form: `await fn.aio(...)` for a sync step or tool, the "
+        "async client for a model call; or declare the agent with plain `def`.",
+    )

@@ -15,6 +15,7 @@ from perdure.core.record import EntryState, Kind, Promise
 from perdure.errors import Parked
 from perdure.runtime.call import Call, body_of, tries
 from perdure.runtime.closing import Ending
+from perdure.runtime.crossing import refuse_loop_thread
 from perdure.runtime.once import perform_once
 from perdure.runtime.place import Place
 from perdure.runtime.ticket import Live
@@ -69,7 +70,7 @@ def perform_blocking(place: Place, call: Call) -> Any:
     bound that only a task can give (``once``, timeout, retries)."""
     declared = call.declared
     attempt = place.attempt
-    attempt.refuse_loop_thread(f"The {declared.kind} {call.name!r}")
+    refuse_loop_thread(f"The {declared.kind} {call.name!r}")
     here = place.here()
     if declared.effect is Promise.ONCE or declared.timeout or declared.retries:
         token = current_boundary.set(here)

@@ -17,6 +17,7 @@ from perdure.core import branch
 from perdure.core.charge import Charge
 from perdure.core.labels import current_difficulty, current_feature
 from perdure.core.ports import About, Ticket, current_boundary
+from perdure.runtime.crossing import refuse_loop_thread
 
 if TYPE_CHECKING:
     from perdure.runtime.attempt import Attempt
@@ -135,7 +136,7 @@ class Place:
         """The loop's own ticket, for callers that keep its methods on the loop themselves."""
         place = self.here()
         attempt = self.attempt
-        attempt.refuse_loop_thread(f"The {kind} {name!r}")
+        refuse_loop_thread(f"The {kind} {name!r}")
         ticket: Ticket = attempt.crossing.ask(
             attempt.admit(place, kind, name, digest, promise, streamed, foreign=True)
         )

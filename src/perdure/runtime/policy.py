@@ -41,7 +41,7 @@ class Policy:
     max_entries: int = 50_000
     cap: int | None = None
     priority: int = 0
-    durability: str = "journal"  # or "none": nothing is written at all
+    durability: str = "journal"  # or "none": nothing is kept of its runs but what they cost
     requests: bool = True  # keep model requests (Z1)
 
     @property

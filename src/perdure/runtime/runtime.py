@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
-from perdure.core.ports import Preflight
+from perdure.core.ports import About, Boundary, Preflight
 from perdure.core.tallies import Spread
 from perdure.errors import BlobMissing, StoreUnavailable
 from perdure.runtime.hanging import Hanging
@@ -36,6 +36,8 @@ class Runtime:
         self.agents: Mapping[str, Agent] = {}  # served by this worker, as they are configured
         self.proxy: Proxy | None = None  # for programs that steps start
         self.preflight: Preflight | None = None  # whether whole runs have room
+        # Of an agent without runs: whose its model calls are, and how many seconds they may wait.
+        self.account: Callable[[About, float], Boundary] | None = None
         self.store_ok = True
         self.counters: Counter[tuple[str, tuple[tuple[str, str], ...]]] = Counter()
         self.spreads: dict[tuple[str, tuple[tuple[str, str], ...]], Spread] = {}

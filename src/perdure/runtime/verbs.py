@@ -21,6 +21,7 @@ from perdure.core.digest import digest
 from perdure.core.ports import current_boundary
 from perdure.core.record import Kind, Promise
 from perdure.errors import BoundaryError, TooLarge
+from perdure.runtime.crossing import refuse_loop_thread
 from perdure.runtime.place import Place
 from perdure.runtime.ticket import Live
 from perdure.runtime.waiting import signal_document, signal_payload
@@ -242,7 +243,7 @@ async def _on_loop(place: Place, verb: Any, *args: Any) -> Any:
 
 def _blocking(place: Place, what: str, verb: Any, *args: Any) -> Any:
     here = place.here()
-    here.attempt.refuse_loop_thread(f"perdure.{what}")
+    refuse_loop_thread(f"perdure.{what}")
     return here.attempt.crossing.ask(verb(here, True, *args))
 
 

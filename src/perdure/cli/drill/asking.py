@@ -38,8 +38,8 @@ from perdure.gateway.request import SHAPES
 from perdure.gateway.retries import RetrySettings
 from perdure.gateway.transport.lines import AsyncLine
 from perdure.gateway.trip import Call
+from perdure.runtime.outside import Outside, Patience
 from perdure.runtime.runtime import Runtime
-from perdure.server.proxy.outside import Outside, Patience
 from perdure.server.proxy.upstreams import Upstreams
 from perdure.store import Store
 

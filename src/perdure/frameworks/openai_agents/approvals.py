@@ -21,6 +21,7 @@ from perdure.core.ports import current_boundary
 from perdure.errors import BoundaryError
 from perdure.frameworks.openai_agents.events import BESIDE
 from perdure.frameworks.questions import Question, answer, tell
+from perdure.runtime.crossing import refuse_loop_thread
 from perdure.runtime.place import Place
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ async def wait_for_approvals(result: Any) -> RunState[Any]:
 def wait_for_approvals_blocking(result: Any) -> RunState[Any]:
     """The same after ``Runner.run_sync`` in synchronous code."""
     place = _place()
-    place.attempt.refuse_loop_thread("wait_for_approvals_blocking")
+    refuse_loop_thread("wait_for_approvals_blocking")
     decisions = place.attempt.crossing.ask(_decisions(place, result.interruptions, foreign=True))
     return _decided(result, decisions)
 

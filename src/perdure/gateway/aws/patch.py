@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 from botocore.endpoint import Endpoint
 from botocore.httpsession import URLLib3Session
 
-from perdure.core.ports import Boundary, current_boundary
+from perdure.core.ports import Boundary, calling
 from perdure.gateway.answer import FINAL
 from perdure.gateway.aws.failure import failed
 from perdure.gateway.aws.response import respond
@@ -46,7 +46,7 @@ class BotocorePatch(LibraryPatch):
 
     def _send_method(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def send(session: Any, request: Any) -> Any:
-            boundary, capture = current_boundary.get(), self.capture
+            boundary, capture = calling(), self.capture
             if capture is None or (boundary is None and capture.strays is None):
                 return original(session, request)
             served = _serve(capture, boundary, request, lambda: original(session, request))

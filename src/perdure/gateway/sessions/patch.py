@@ -18,7 +18,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from perdure.core.ports import Boundary, current_boundary
+from perdure.core.ports import Boundary, calling
 from perdure.gateway.capture import Capture, Refused
 from perdure.gateway.exchange import Served
 from perdure.gateway.outcome import Incoming
@@ -48,7 +48,7 @@ class SessionPatch(LibraryPatch):
 
     def _method(self, original: Callable[..., Any]) -> Callable[..., Any]:
         async def _request(session: Any, method: str, str_or_url: Any, **options: Any) -> Any:
-            boundary, capture = current_boundary.get(), self.capture
+            boundary, capture = calling(), self.capture
             if capture is None or (boundary is None and capture.strays is None) or passing.get():
                 return await original(session, method, str_or_url, **options)
             send = functools.partial(original, session)

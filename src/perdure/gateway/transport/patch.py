@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from perdure.core.ports import Boundary, current_boundary
+from perdure.core.ports import Boundary, calling
 from perdure.gateway.answer import Answer
 from perdure.gateway.capture import Capture, Passage, Refused
 from perdure.gateway.exchange import Served
@@ -69,7 +69,7 @@ class Patch:
 
     def _async_method(self, original: Callable[..., Any]) -> Callable[..., Any]:
         async def handle_async_request(transport: Any, request: Any) -> Any:
-            boundary, capture = current_boundary.get(), self.capture
+            boundary, capture = calling(), self.capture
             if capture is None or (boundary is None and capture.strays is None):
                 return await original(transport, request)
 
@@ -88,7 +88,7 @@ class Patch:
 
     def _sync_method(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def handle_request(transport: Any, request: Any) -> Any:
-            boundary, capture = current_boundary.get(), self.capture
+            boundary, capture = calling(), self.capture
             if capture is None or (boundary is None and capture.strays is None):
                 return original(transport, request)
 

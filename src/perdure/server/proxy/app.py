@@ -34,10 +34,10 @@ from perdure.gateway.refusal import refuse, refuse_error
 from perdure.gateway.request import SHAPES
 from perdure.gateway.transport.body import AsyncChannel
 from perdure.gateway.trip import Call
+from perdure.runtime.outside import Outside, Patience
 from perdure.server.proxy import headers as passing
 from perdure.server.proxy.callers import Caller
 from perdure.server.proxy.going import Gone, Line
-from perdure.server.proxy.outside import Outside, Patience
 from perdure.server.proxy.proxy import Proxy
 from perdure.server.proxy.runs import Inside
 from perdure.server.proxy.upstreams import Asked

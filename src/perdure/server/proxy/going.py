@@ -13,7 +13,7 @@ from perdure.gateway.outcome import Incoming
 from perdure.gateway.outgoing import Outgoing
 from perdure.gateway.transport.lines import AsyncLine
 from perdure.gateway.trip import Call
-from perdure.server.proxy.outside import Outside
+from perdure.runtime.outside import Outside
 from perdure.server.proxy.wire import Wire
 
 # How long an answer may take is for the trip, and the proxy's own timeout, to say; this is for a

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import platform
-import socket
 from collections.abc import AsyncIterator, Awaitable, Coroutine
 from contextlib import asynccontextmanager
 from time import monotonic
@@ -16,7 +14,7 @@ import httpx2
 import orjson
 
 from perdure import __version__
-from perdure.assembly import gated, open_blobs, retry_settings
+from perdure.assembly import gated, make_runtime, retry_settings
 from perdure.config import Config, ServerConfig
 from perdure.core.charge import Charge
 from perdure.errors import ConfigError, PerdureError, Unreachable
@@ -171,8 +169,7 @@ async def running(config: Config, store: Store) -> AsyncIterator[Proxy]:
             f"proxy.host is {settings.host!r}, which others can reach, and there is no key.",
             hint="Run: perdure keys create NAME --for gateway   (or start with --insecure)",
         )
-    name = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"
-    runtime = Runtime(store, open_blobs(config), name)
+    runtime = make_runtime(config, store)
     secret = await shared_secret(store)
     async with gated(config, runtime, retry_settings(config)) as gate:
         proxy = Proxy(config, store, runtime, gate, secret)

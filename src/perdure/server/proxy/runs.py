@@ -25,9 +25,10 @@ from perdure.core.digest import effect_key
 from perdure.core.passes import Pass
 from perdure.core.ports import About, Ticket
 from perdure.core.record import Entry, EntryState, Kind, Record, RecordType
+from perdure.errors import BoundaryError
+from perdure.runtime.outside import Outside, Patience, log
 from perdure.runtime.runtime import Runtime
 from perdure.runtime.ticket import DELTA_BYTES, DELTA_SECONDS, Recorded, node
-from perdure.server.proxy.outside import Outside, Patience, log
 from perdure.store.blobs import MAX_INLINE
 
 BRANCH = "proxy."
@@ -194,6 +195,12 @@ class Inside(Outside):
             occurrence, promise,
         )  # fmt: skip
         return Journaled(self, holding, record, self._passed.requests)
+
+    def request_blocking(
+        self, kind: str, name: str, digest: bytes, *, promise: str = "reads", streamed: bool = False
+    ) -> Ticket:
+        """A proxy has no synchronous callers."""
+        raise BoundaryError("a proxy's calls are asynchronous")
 
 
 class Journaled:

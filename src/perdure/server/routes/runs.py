@@ -134,7 +134,9 @@ class Runs:
                 hint="Accept application/json.",
             )
         request.scope[CLOCK].stop()  # it has a timeout of its own
-        run_id, result = await direct.perform(agent.code, asked.input)
+        worker, tenant = self._service.worker, request.scope[CALLER].tenant
+        runtime = None if worker is None else worker.runtime
+        run_id, result = await direct.perform(agent.code, asked.input, runtime, tenant=tenant)
         return Json(
             {
                 "id": run_id,

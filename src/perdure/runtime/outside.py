@@ -1,23 +1,26 @@
-"""Calls of no run: nothing is written to a journal, but they are counted, bounded, routed and
-charged like any other.
+"""Model calls of no run: nothing is written to a journal, but they are counted, bounded, routed and
+charged like any other. The proxy's are, and those of agents with ``durability="none"``.
 
-Also what such calls and those of runs elsewhere have in common: a proxy cannot park an agent, so
-what has to wait for long waits here, up to a bound, and is then told when to come again.
+Also what such calls and a proxy's calls for runs have in common: nobody can be parked here, so what
+has to wait for long waits, up to a bound, and is then told when to come again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from perdure.core.charge import Charge
-from perdure.core.ports import About, Ticket
+from perdure.core.labels import current_difficulty, current_feature
+from perdure.core.ports import About, Boundary, Ticket
 from perdure.errors import Backpressure, BoundaryError
+from perdure.runtime.crossing import Crossing, refuse_loop_thread
 
-log = logging.getLogger("perdure.proxy")
+log = logging.getLogger("perdure.gateway")
 
 
 class Patience:
@@ -41,8 +44,9 @@ class Patience:
 
 
 class Outside:
-    """Implements ``core.ports.Boundary`` for one call. ``keep`` holds tasks that outlive their
-    request, ``spend`` enters rows into the ledger."""
+    """Implements ``core.ports.Boundary`` for calls of no run. Made on the event loop that its
+    gateway is used on. ``keep`` holds tasks that outlive their request, ``spend`` enters rows into
+    the ledger."""
 
     run_id = ""
 
@@ -54,10 +58,16 @@ class Outside:
         spend: Callable[[Charge], None],
     ) -> None:
         self.agent = about.agent
-        self.about = about
         self.patience = patience
         self.spend = spend
+        self._about = about
         self._keep = keep
+        self._crossing = Crossing(asyncio.get_running_loop())
+
+    @property
+    def about(self) -> About:
+        """See ``core.ports.Boundary``."""
+        return self._about
 
     async def request(
         self, kind: str, name: str, digest: bytes, *, promise: str = "reads", streamed: bool = False
@@ -68,29 +78,60 @@ class Outside:
     def request_blocking(
         self, kind: str, name: str, digest: bytes, *, promise: str = "reads", streamed: bool = False
     ) -> Ticket:
-        """A proxy has no synchronous callers."""
-        raise BoundaryError("a proxy's calls are asynchronous")
+        """See ``core.ports.Boundary``. Raises BoundaryError on an event loop."""
+        refuse_loop_thread(f"The {kind} {name!r}")
+        return Unjournaled(self)
 
     async def carry_out(self, what: Coroutine[Any, Any, Any]) -> Any:
         """See ``core.ports.Boundary``."""
-        return await what
+        return await self._crossing.carry_out_async(what)
 
     def wait_blocking(self, what: Coroutine[Any, Any, Any]) -> Any:
-        """A proxy has no synchronous callers."""
-        what.close()
-        raise BoundaryError("a proxy's calls are asynchronous")
+        """See ``core.ports.Boundary``."""
+        return self._crossing.carry_out(what)
 
     def pump(self, body: Callable[[], Awaitable[None]]) -> Awaitable[None]:
         """See ``core.ports.Boundary``."""
         return self._keep(_run(body))
 
     def pump_blocking(self, body: Callable[[], None]) -> None:
-        """A proxy has no synchronous callers."""
-        raise BoundaryError("a proxy's calls are asynchronous")
+        """See ``core.ports.Boundary``."""
+        threading.Thread(target=body, name="perdure-stream", daemon=True).start()
 
 
 async def _run(body: Callable[[], Awaitable[None]]) -> None:
     await body()
+
+
+class Accounts:
+    """Makes the boundaries of agents that have no runs, on the event loop of their gateway.
+    ``now``: the store's clock."""
+
+    def __init__(self, spend: Callable[[Charge], None], now: Callable[[], datetime]) -> None:
+        self._spend = spend
+        self._now = now
+        self._streams: set[asyncio.Task[None]] = set()  # read to their ends for what they cost
+
+    def of(self, about: About, seconds: float) -> Boundary:
+        """For one call of an agent, whose model calls may wait for ``seconds`` in all."""
+        return _Account(about, Patience(seconds, self._now), self._keep, self._spend)
+
+    def _keep(self, what: Coroutine[Any, Any, None]) -> Awaitable[None]:
+        task = asyncio.get_running_loop().create_task(what)
+        self._streams.add(task)
+        task.add_done_callback(self._streams.discard)
+        return task
+
+
+class _Account(Outside):
+    """Whose agent says itself what its calls are for."""
+
+    @property
+    def about(self) -> About:
+        """See ``core.ports.Boundary``."""
+        return self._about._replace(
+            feature=current_feature.get(), difficulty=current_difficulty.get()
+        )
 
 
 class Unjournaled:
