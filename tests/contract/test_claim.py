@@ -29,6 +29,15 @@ async def test_priority_goes_before_age(store: Store) -> None:
     assert await names(store) == "b e"
 
 
+async def test_a_lease_tells_its_runs_priority(store: Store) -> None:
+    await named(store, "a", priority=7)
+    (lease,) = (await store.claim("w", ["default"], 1, idle=True)).leases
+    assert lease.priority == 7
+    (answer,) = await store.enqueue([new(lease_to="w", priority=-3)])
+    assert answer.lease is not None
+    assert answer.lease.priority == -3
+
+
 async def test_tenants_take_turns(store: Store) -> None:
     await named(store, "a1 a2 a3 a4", tenant="a")
     await named(store, "b1 b2", tenant="b")

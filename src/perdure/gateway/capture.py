@@ -26,7 +26,7 @@ from perdure.gateway.refusal import refuse_error
 from perdure.gateway.retries import RetrySettings
 from perdure.gateway.tries import PlainTrip, Tries
 from perdure.gateway.trip import Call, Trip, Trips
-from perdure.gateway.unknown import UnknownHosts
+from perdure.gateway.unknown import UnknownHosts, named, wire_of
 
 
 class Refused(NamedTuple):
@@ -36,18 +36,21 @@ class Refused(NamedTuple):
 
 
 class Passage(NamedTuple):
-    """Where a model call goes."""
+    """Where a model call goes. ``metered``: its provider is known, so that limits, budgets, routes
+    and the ledger go for it."""
 
     provider: str
     wire: Format
+    metered: bool = True
 
 
 class Capture:
     """The settings of capture, and its counts.
 
     ``strays`` is told of model calls outside any run (rule T3): set by a worker; None elsewhere,
-    where such calls are nobody's business. ``unmetered`` counts, by host, the POSTs of runs to a
-    provider's other paths, which pass through unrecorded. ``clock`` is monotonic, in seconds.
+    where such calls are nobody's business. ``unmetered`` counts, by host, the model calls of runs
+    to hosts that are not known, and POSTs to other paths of those that are, which pass by
+    unrecorded. ``clock`` is monotonic, in seconds.
     """
 
     def __init__(
@@ -81,9 +84,9 @@ class Capture:
         nothing to capture."""
         route = self.providers.route(method, host, port, path)
         if route is None:
-            if boundary is not None and method == "POST":
-                self.unknown.pass_by(boundary, host, port, path)
-            return None
+            if boundary is None or method != "POST" or (wire := wire_of(path)) is None:
+                return None
+            return Passage(named(host, port), wire, metered=False)
         if route.format is None:
             if boundary is not None:
                 self.unmetered[host] += 1
@@ -99,7 +102,10 @@ class Capture:
 
     def trip(self, call: Call, asked: Question, ticket: Ticket, about: About) -> Trip:
         """The way of a call that is not recorded yet."""
-        if self.trips is not None:
+        if not call.metered:
+            self.unmetered[call.provider] += 1
+            self.unknown.tell(about.agent, call.provider, call.wire)
+        elif self.trips is not None:
             return self.trips.begin(call, asked, ticket, about)
         return PlainTrip(Tries(self.retries, self.clock, self.random))
 
@@ -111,7 +117,7 @@ class Capture:
             ticket = await line.ask(asked)
             if not ticket.live:
                 answer = _replay(call, asked, Answer.decode(ticket.value))
-                if self.trips is not None:
+                if self.trips is not None and call.metered:
                     self.trips.replayed(call, asked, answer, line.about)
                 return Served(answer)
             return await Exchange(self, call, asked, ticket, line).serve()

@@ -19,7 +19,8 @@ from perdure.gateway.outgoing import Outgoing
 
 class Call(NamedTuple):
     """A model call, as it leaves the SDK. The names of ``headers`` are in lower case;
-    ``credential`` is the label of what they carry, where it has one."""
+    ``credential`` is the label of what they carry, where it has one; ``metered``: see
+    ``Passage``."""
 
     provider: str
     wire: Format
@@ -28,6 +29,7 @@ class Call(NamedTuple):
     headers: Mapping[str, str]
     body: bytes
     credential: str = ""
+    metered: bool = True
 
 
 class Go(NamedTuple):

@@ -159,7 +159,7 @@ def _about(attempt: Attempt) -> About:
     lease = attempt.lease
     return About(
         lease.run_id, lease.agent, lease.tenant, lease.session or "",
-        feature=lease.labels.get("feature", ""), priority=attempt.policy.priority,
+        feature=lease.labels.get("feature", ""), priority=lease.priority,
         deadline=lease.deadline_at,
     )  # fmt: skip
 

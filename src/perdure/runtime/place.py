@@ -153,7 +153,7 @@ class Place:
             around.name if around is not None else "",
             current_feature.get() or lease.labels.get("feature", ""),
             current_difficulty.get() or lease.labels.get("difficulty", ""),
-            self.attempt.policy.priority,
+            lease.priority,
             lease.deadline_at,
         )
 

@@ -90,6 +90,7 @@ class Lease:
     alone: bool = False
     gone: bool = True
     cancel_requested: bool = False
+    priority: int = 0
 
 
 class Claimed(NamedTuple):

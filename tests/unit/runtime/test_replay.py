@@ -17,7 +17,7 @@ import perdure
 from perdure import step, tool
 from perdure.codec import canonical
 from perdure.core.digest import digest
-from perdure.core.ports import boundary
+from perdure.core.ports import boundary, current_boundary
 from perdure.core.record import Kind
 from perdure.runtime import attempt as attempt_module
 from tests.unit.runtime.harness import House, payload
@@ -711,6 +711,18 @@ async def test_current_tells_about_the_run(house: House) -> None:
     assert await house.result(run_id) == "agent t s {'a': 'b'} 0"
     assert seen == [(1, 1, False), (1, 2, False)]  # a crash is no failure of the run
     assert not perdure.in_run()
+
+
+async def test_the_gateway_is_told_whose_a_call_is(house: House) -> None:
+    async def agent() -> list[Any]:
+        place = current_boundary.get()
+        assert place is not None
+        return [place.about.agent, place.about.tenant, place.about.priority]
+
+    house.serve(agent, priority=1)
+    await house.worker()
+    run_id = await house.submit("agent", tenant="t", priority=4)
+    assert await house.result(run_id) == ["agent", "t", 4]
 
 
 async def test_events_of_a_replay(house: House) -> None:

@@ -78,7 +78,8 @@ def _serve(
         return Served(way.answer)
     if way is None or boundary is None:
         return None
-    call = Call(way.provider, way.wire, host, path, _plain(request.headers), _body(request))
+    headers, body = _plain(request.headers), _body(request)
+    call = Call(way.provider, way.wire, host, path, headers, body, metered=way.metered)
     line = _Line(capture, boundary, request, send)
     return drive(capture.perform(call, line))
 

@@ -101,7 +101,7 @@ async def _serve(
         return None
     else:
         body = await read_body(session, data, json, headers)
-        call = Call(way.provider, way.wire, host, url.path, headers, body)
+        call = Call(way.provider, way.wire, host, url.path, headers, body, metered=way.metered)
         again = _again(session, way_out.send, method, url, options, headers, body)
         line = SessionLine(capture, boundary, again, way_out.hold)
         served = await capture.perform(call, line)

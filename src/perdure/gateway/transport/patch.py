@@ -171,7 +171,7 @@ def _route(capture: Capture, boundary: Boundary | None, request: Any) -> Passage
 def _call(way: Passage, request: Any, body: bytes) -> Call:
     url = request.url
     headers = plain_headers(request.headers)
-    return Call(way.provider, way.wire, url.host, url.path, headers, body)
+    return Call(way.provider, way.wire, url.host, url.path, headers, body, metered=way.metered)
 
 
 def _marked(

@@ -91,7 +91,7 @@ class Probes:
             unmetered = Family(
                 "perdure_unmetered_calls_total",
                 "counter",
-                "Model calls of runs in no format that is known: they passed by, by host.",
+                "Model calls of runs that no limit, budget or price is known for, by host.",
             )
             for host, count in sorted(runtime.unmetered.items()):
                 unmetered.add(count, host=host)

@@ -108,6 +108,7 @@ def to_lease(row: Row) -> Lease:
         alone=row["alone"],
         gone=row["gone"],
         cancel_requested=row["cancel_requested"],
+        priority=row["priority"],
     )
 
 

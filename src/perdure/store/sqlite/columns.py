@@ -32,7 +32,7 @@ MOVED = (
 )
 LEASED = (
     "n, id, agent, epoch, input, attempts, max_attempts, tenant, session, queue, depth, parent, "
-    "generation, labels, trace, created_at, deadline_at, alone, gone, cancel_requested, "
+    "generation, labels, trace, created_at, deadline_at, alone, gone, cancel_requested, priority, "
     "(SELECT coalesce(max(seq), 0) + 1 FROM log WHERE run = runs.n) AS next_seq"
 )
 ENTRY = (
@@ -132,6 +132,7 @@ def to_lease(row: Row, now: int) -> Lease:
         alone=bool(row["alone"]),
         gone=bool(row["gone"]),
         cancel_requested=bool(row["cancel_requested"]),
+        priority=row["priority"],
     )
 
 

@@ -73,4 +73,5 @@ def _lease(run: NewRun, row: Any) -> Lease:
         deadline_at=row["deadline_at"],
         now=row["now"],
         cancel_requested=row["cancel_requested"],
+        priority=run.priority,
     )
