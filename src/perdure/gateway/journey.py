@@ -7,7 +7,7 @@ the room is not there soon: what waits for long holds nothing.
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import orjson
@@ -18,10 +18,11 @@ from perdure.core.admission.demand import Usage as Used
 from perdure.core.budget import Crossing, Hold, Spender
 from perdure.core.ports import About, Ticket
 from perdure.core.retry import Severity
-from perdure.core.routing import Asked, Route
+from perdure.core.routing import Asked
 from perdure.errors import ConfigError
 from perdure.gateway import entries
 from perdure.gateway.answer import Answer
+from perdure.gateway.course import Course
 from perdure.gateway.credentials import named
 from perdure.gateway.formats import Question
 from perdure.gateway.levels import levels
@@ -42,9 +43,6 @@ if TYPE_CHECKING:
 
 BUSY_S = 5.0  # a call that waits for money that others hold rests so long
 BRIEF_S = 0.5  # room that holds for less may be gone when a connection is there
-# Another target may well answer what this one refuses for reasons of its own: its key is revoked,
-# its money used up, its model gone, its quota another's.
-_ELSEWHERE = frozenset({401, 402, 403, 404, 429})
 
 
 class Journey:
@@ -66,13 +64,7 @@ class Journey:
         self._tries: Tries | None = None
         noted = orjson.loads(ticket.noted) if ticket.noted else {}
         self._since: float = noted.get("since", 0.0)
-        self._broken: list[str] = noted.get("broken", [])  # targets whose streams broke
-        self._route: Route | None = None
-        self._asked: Asked | None = None
-        self._chance = gate.random()
-        self._tried: list[str] = list(self._broken)  # in this round
-        self._due: dict[str, float] = {}  # when targets said to come again
-        self.chosen: Chosen | None = None
+        self._course = Course(gate, noted.get("broken", ()))
         self._bound: int | None = None
         self._pass: Pass | None = None
         self._hold: Hold | None = None
@@ -82,6 +74,11 @@ class Journey:
         self._void = False
 
     # -- where it goes ----------------------------------------------------------------------------
+
+    @property
+    def chosen(self) -> Chosen | None:
+        """The target of this try; None: where the SDK sends it."""
+        return self._course.chosen
 
     @property
     def provider(self) -> str:
@@ -123,7 +120,8 @@ class Journey:
                 )
             if self._place is not None and (known := await self._place.find()) is not None:
                 return self._recalled(known)
-            await self._choose()
+            routable = self.request.shape is not None and self._call.provider != "bedrock"
+            await self._course.choose(self._facts, routable=routable)
             entered = await self._enter()
             if self._pass is None and self._hold is None:
                 return entered
@@ -150,29 +148,12 @@ class Journey:
             return None
         return self.gate.clock() + (self.about.deadline - self.gate.now()).total_seconds()
 
-    async def _choose(self) -> None:
-        targets = self.gate.targets
-        if not targets.any:
-            return
-        if self._asked is None:
-            about = self.about
-            self._asked = Asked(
-                self.request.model, about.agent, about.step, about.tenant, about.difficulty,
-                self.gate.prompt_tokens(self), about.run_id or "", about.session,
-            )  # fmt: skip
-            if self.request.shape is not None and self._call.provider != "bedrock":
-                self._route = targets.route(self._asked)
-        if self._route is None or self.chosen is not None:
-            return
-        chosen = await targets.next(self._route, self._asked, self._tried, self._chance)
-        if chosen is None:  # every one was tried: from the start, less those that are not due
-            now = self.gate.clock()
-            self._tried = [name for name, at in self._due.items() if at > now]
-            chosen = await targets.next(self._route, self._asked, self._tried, self._chance)
-        if chosen is None:
-            self._tried = []
-            chosen = await targets.next(self._route, self._asked, (), self._chance)
-        self.chosen = chosen
+    def _facts(self) -> Asked:
+        about = self.about
+        return Asked(
+            self.request.model, about.agent, about.step, about.tenant, about.difficulty,
+            self.gate.prompt_tokens(self), about.run_id or "", about.session,
+        )  # fmt: skip
 
     async def _enter(self) -> Go | Rest | Answer:
         gate, now = self.gate, self.gate.time()
@@ -187,7 +168,7 @@ class Journey:
                 gate.preflights.aside(self.about.run_id),
             )
             if isinstance(funded, Broke):
-                await self._unsaid()
+                await self._course.unsaid()
                 return self._refused(402, funded.detail)
             if isinstance(funded, Busy):
                 return self._rest(now + BUSY_S, funded.detail)
@@ -229,7 +210,7 @@ class Journey:
         return True
 
     def _rest(self, until: float, detail: str) -> Rest:
-        note = {"since": self._since, "broken": self._broken}
+        note = {"since": self._since, "broken": self._course.broken}
         when = datetime.fromtimestamp(until, UTC)
         return Rest(when, f"{self.provider}/{self.model}: {detail}", orjson.dumps(note))
 
@@ -271,7 +252,7 @@ class Journey:
     def _silence(self) -> float | None:
         """With other targets to go to, or a deadline, a provider may not be silent for ever."""
         limits = []
-        if self._route is not None and len(self._route.targets) > 1:
+        if self._course.has_others:
             limits.append(self.gate.silence)
         if (deadline := self._deadline()) is not None:
             limits.append(max(0.1, deadline - self.gate.clock()))
@@ -311,24 +292,24 @@ class Journey:
             self._hold = None
             paid = self._paid(ended, hold, cost, sent)
             self._crossed(await self.gate.purse.wallet.settle(hold, paid))
-        await self._tell_target(ended)
+        await self._course.went(ended)
         if ended.severity is None:
             if self._place is not None and used is not None and self._lasting(used):
                 self._place.keep(ended.answer)
             return ENOUGH
         self._void = ended.void
         if ended.void:
-            if self.chosen is not None:
-                self._broken = [*self._broken, self.chosen.target.name]
+            self._course.broke()
             return ENOUGH
-        return self._following(ended)
+        assert self._tries is not None
+        return self._course.following(ended, self._tries)
 
     def _lasting(self, used: Usage) -> bool:
         """Whether others who ask the same should have this answer: it was not cut by a bound of
         ours, and is no fallback model's."""
         if self._bound is not None and used.output >= self._bound // self.request.choices:
             return False
-        route = self._route
+        route = self._course.route
         return route is None or self.model in (
             self.request.model,
             route.targets[0].model or self.request.model,
@@ -340,22 +321,6 @@ class Journey:
                 self.ticket.warning("budget_soft", f"{said(crossing)}.")
             self.gate.crossed(crossing, self.about)
 
-    def _following(self, ended: Ended) -> Next:
-        assert self._tries is not None
-        elsewhere = ended.severity is Severity.RETRYABLE or ended.answer.status in _ELSEWHERE
-        chosen, self.chosen = self.chosen, None
-        if self._route is not None and chosen is not None and elsewhere:
-            name, now = chosen.target.name, self.gate.clock()
-            self._tried = [*self._tried, name]
-            self._due[name] = now + (ended.retry_after.total_seconds() if ended.retry_after else 0)
-            left = [t for t in self._route.targets if t.name not in self._tried]
-            if left and self._tries.may_go_on():
-                return Next(0.0, f"{ended.what} from {name}; {left[0].name} is next")
-            # Nobody is left: again when the first of them wants to be asked.
-            soonest = min(self._due.get(target.name, now) for target in self._route.targets) - now
-            ended = ended._replace(retry_after=timedelta(seconds=soonest) if soonest > 0 else None)
-        return self._tries.after(ended)
-
     @staticmethod
     def _paid(ended: Ended, hold: Hold, cost: int | None, sent: bool) -> int:
         """What a reservation turns into. What was sent and never answered may have cost anything;
@@ -366,26 +331,11 @@ class Journey:
             return 0
         return hold.amount
 
-    async def _tell_target(self, ended: Ended) -> None:
-        chosen = self.chosen
-        if chosen is None:
-            return
-        if ended.severity is None:
-            await self.gate.targets.well(chosen)
-        elif ended.severity is Severity.RETRYABLE and ended.answer.status != 429:
-            await self.gate.targets.failed(chosen)
-        else:
-            await self.gate.targets.unsaid(chosen)
-
     async def unsent(self) -> None:
         """See ``Trip``."""
         self._leave_pass(None, sent=False)
         self._give_back()
-        await self._unsaid()
-
-    async def _unsaid(self) -> None:
-        if self.chosen is not None:
-            await self.gate.targets.unsaid(self.chosen)
+        await self._course.unsaid()
 
     def _leave_pass(
         self, used: Usage | None, *, sent: bool = True, took_s: float | None = None
@@ -423,12 +373,12 @@ class Journey:
 
     def note(self) -> bytes | None:
         """See ``Trip``."""
-        route = self._route
-        if not self._void or route is None or route.stream != "again":
+        course = self._course
+        if not self._void or course.route is None or course.route.stream != "again":
             return None  # the SDK sees it, and its run may try again as after any error
-        if self.about.run_id is None or len(self._broken) >= self.gate.retries.policy.attempts:
+        if self.about.run_id is None or len(course.broken) >= self.gate.retries.policy.attempts:
             return None
-        return orjson.dumps({"since": 0.0, "broken": self._broken})
+        return orjson.dumps({"since": 0.0, "broken": course.broken})
 
 
 def _brief(taken: Pass) -> bool:

@@ -52,13 +52,15 @@ def residual(expected: float, variance: float, made: float, ceiling: float) -> t
 
     The mean residual life of a generalized Pareto distribution with that mean and variance (Hall
     and Wellner, "Mean residual life", 1981): m(x) = m + x * xi / (1 - xi), xi = (1 - m²/s²) / 2. It
-    is right for equal, uniform and exponential lengths and rises for heavy tails.
+    is right for exponential lengths and rises for heavy tails. Lengths that vary less count as
+    exponential: for those that a bound cuts off it would say too little, since many are as long as
+    the bound.
     """
     left = max(0.0, ceiling - made)
     if expected <= 0 or variance <= 0:
         return min(left, max(0.0, expected - made)), 0.0
     square = variance / (expected * expected)  # of the coefficient of variation
-    xi = (1.0 - 1.0 / square) / 2.0
+    xi = max(0.0, (1.0 - 1.0 / square) / 2.0)
     mean = min(left, max(0.0, expected + made * xi / (1.0 - xi)))
     # Nothing within [0, left] with that mean varies more.
     return mean, min(mean * mean * square, mean * (left - mean))
@@ -185,8 +187,10 @@ class Outlook:
         share = meter.believed(now)
         charge = demand.charge(limit)
         free = int(limit.amount * share) - meter.used - ahead - charge
-        deviation = Z * sqrt(self.variance + demand.variance)
-        whole = self.remaining + demand.expected + deviation
+        others = Z * sqrt(self.variance)
+        # What this call adds, at most, to what is expected of those in flight.
+        most = demand.expected + Z * sqrt(self.variance + demand.variance) - others
+        whole = self.remaining + others + most
         fill = None  # what the provider's small bucket still takes
         drain = limit.rate * share
         if limit.capacity is not None:
@@ -207,8 +211,8 @@ class Outlook:
                 break
             even = min(1.0, (self.rate * h + self.unseen) / rest)
             part = even + spread * (1.0 - still - even)
-            left = room - (rest + deviation * part) * part
-            if left < demand.expected and own * (h - wait) > left:
+            left = room - (rest + others * part) * part
+            if left < most and own * (h - wait) > left:
                 # Start so late that what it makes by then fits; where nothing does, after then.
                 wait = max(wait, h if left <= 0 else h - left / own)
             free += leaves
