@@ -40,6 +40,7 @@ class Patience:
         if asyncio.get_running_loop().time() + seconds > self._until:
             self.retry_after = max(seconds, 1.0)
             raise Backpressure(f"There is no room yet: {detail}.", retry_after=self.retry_after)
+        log.info("A model call waits for %.0f s: %s.", seconds, detail)
         await asyncio.sleep(seconds)
 
 
