@@ -1,7 +1,7 @@
 """The one process-wide patch: the transport classes of a library, caught at class level (rule T1).
 
 Every client of the library ends in ``HTTPTransport.handle_request`` or its asynchronous twin,
-whatever SDK made it. Outside any run a request costs one look at a context variable. The patch
+whatever SDK made it. Outside any run a request costs a look at two context variables. The patch
 is put in once and counts who wants it. Others wrap the same methods (OpenTelemetry): a patch that
 is no longer outermost is not pulled out from under them, it only goes blind, and sees again when
 it is wanted again.
