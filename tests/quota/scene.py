@@ -216,7 +216,7 @@ class Scene:
         log = (self.folder / f"{name}.log").open("w")
         process = subprocess.Popen(
             [sys.executable, *arguments],
-            env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=self.folder, text=True,
+            env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}, cwd=self.folder, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
         )  # fmt: skip
         log.close()
