@@ -20,6 +20,7 @@ from tests.quota.lanes import RATE, SIZES
 from tests.servers import PostgresServer, RedisServer
 
 ROOT = Path(__file__).parents[2]
+PATH = os.pathsep.join((str(ROOT / "src"), str(ROOT)))  # this tree's code, whatever is installed
 SKEW_S = 2.0  # between the fastest and the slowest worker's clock
 START_S = 60.0
 
@@ -216,7 +217,7 @@ class Scene:
         log = (self.folder / f"{name}.log").open("w")
         process = subprocess.Popen(
             [sys.executable, *arguments],
-            env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}, cwd=self.folder, text=True,
+            env={**os.environ, "PYTHONPATH": PATH}, cwd=self.folder, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
         )  # fmt: skip
         log.close()
