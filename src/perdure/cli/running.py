@@ -259,7 +259,7 @@ def _unrecorded(config: Config, agent: Agent, data: bytes, show: Show) -> int:
     """An agent with ``durability="none"``: nothing is kept of its runs but what they cost."""
 
     async def perform() -> tuple[str, bytes]:
-        if not config.gateway.capture:
+        if not _counts(config):
             return await direct.perform(agent, data)
         async with process.open_store(config, create=True) as store:
             runtime = make_runtime(config, store)
@@ -283,6 +283,16 @@ def _unrecorded(config: Config, agent: Agent, data: bytes, show: Show) -> int:
     else:
         outcome.print_result(result)
     return 0
+
+
+def _counts(config: Config) -> bool:
+    """Whether its model calls go through the gateway. One that is just called, in a folder where
+    there is no store yet and nothing to hold it to, leaves no trace."""
+    if not config.gateway.capture:
+        return False
+    file = config.embedded()
+    told = config.limits or config.budgets or config.routes
+    return bool(told) or file is None or file.exists()
 
 
 # -- elsewhere ------------------------------------------------------------------------------------

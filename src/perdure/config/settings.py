@@ -60,9 +60,14 @@ class Config:
         """The folder for large values, where they go into one."""
         if self.store.blobs:
             return Path(self.store.blobs)
-        if self.store.url.startswith("sqlite:///"):
-            return Path(self.store.url.removeprefix("sqlite:///")).with_suffix(".blobs")
-        return Path(".perdure/blobs")
+        file = self.embedded()
+        return Path(".perdure/blobs") if file is None else file.with_suffix(".blobs")
+
+    def embedded(self) -> Path | None:
+        """The file of an embedded store; None: the store is a server's."""
+        if not self.store.url.startswith("sqlite:///"):
+            return None
+        return Path(self.store.url.removeprefix("sqlite:///"))
 
     def show(self) -> list[tuple[str, Any, str]]:
         """(``section.key``, value, source) of every setting; passwords are masked. Of agents and

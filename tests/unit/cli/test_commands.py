@@ -108,6 +108,15 @@ def test_an_agent_without_journal_leaves_no_trace(run: Call, folder: Path) -> No
     assert not (folder / ".perdure").exists()
 
 
+def test_an_agent_without_journal_is_counted_where_there_is_something_to_count_by(
+    run: Call, folder: Path
+) -> None:
+    (folder / "perdure.toml").write_text('[[budgets]]\nname = "all"\nusd = 1\n')
+    found = run("fleeting", "hi", "--json").json
+    assert (found["state"], found["result"]) == ("succeeded", {"x": "hi"})
+    assert (folder / ".perdure").exists()
+
+
 def test_bytes_are_written_as_they_are(
     folder: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:

@@ -357,7 +357,7 @@ async def test_other_requests_pass(capture: gateway.Capture) -> None:
         with redirect({"api.anthropic.com": server.url}), MemoryRun().running() as run:
             await session.get(URL)
             await session.post("https://api.anthropic.com/v1/files", data=b"")
-            await session.post(server.url + "/v1/messages", json={})
+            await session.post(server.url + "/v1/orders", json={})
         assert len(server.requests) == 3
     assert run.tickets == []
     assert capture.unmetered == {"api.anthropic.com": 1}

