@@ -9,7 +9,7 @@
 -- migration 0008_upkeep 2cd9d01b306118c2536fd3c3de3f659575c3159c2da8f493915e435bd4a11c5a
 -- migration 0009_retention 7e672516125d3a4cb1cdd52f063b864bb7da9c9e346c4fd55574c9999c1127be
 -- migration 0010_check fe07ff5cada7b19d109744ce5fba1a08fda7a2b1c010851bda5c7e9283c5f6e7
--- migration 0011_gateway 004aa3dce9fb0b8c5d73b20762dbf184d2e02e74f49170276b08446d6cb49c41
+-- migration 0011_gateway 28a16bf5f09d79039bac26a75d3c9dc5c3257bc2fe842601b880e1be5a8151e9
 --
 -- PostgreSQL database dump
 --
@@ -1480,6 +1480,18 @@ end $$;
 
 
 --
+-- Name: priority_of(uuid); Type: FUNCTION; Schema: perdure; Owner: -
+--
+
+CREATE FUNCTION perdure.priority_of(run uuid) RETURNS integer
+    LANGUAGE plpgsql
+    AS $$
+begin
+  return (select r.priority from perdure.runs r where r.id = run);
+end $$;
+
+
+--
 -- Name: record(perdure.entry[]); Type: FUNCTION; Schema: perdure; Owner: -
 --
 
@@ -2442,7 +2454,7 @@ WITH (fillfactor='30', autovacuum_vacuum_scale_factor='0.1', autovacuum_vacuum_t
 -- Data for Name: agents; Type: TABLE DATA; Schema: perdure; Owner: -
 --
 
-INSERT INTO perdure.agents VALUES ('agent', 'agent', 'python', 'An agent.', NULL, 'journal', '{"cap": null, "timeout": null, "priority": 0, "max_attempts": 5}', '2026-11-21 20:57:32.820099+00');
+INSERT INTO perdure.agents VALUES ('agent', 'agent', 'python', 'An agent.', NULL, 'journal', '{"cap": null, "timeout": null, "priority": 0, "max_attempts": 5}', '2026-11-21 22:50:52.958125+00');
 
 
 --
@@ -2455,21 +2467,21 @@ INSERT INTO perdure.agents VALUES ('agent', 'agent', 'python', 'An agent.', NULL
 -- Data for Name: charges; Type: TABLE DATA; Schema: perdure; Owner: -
 --
 
-INSERT INTO perdure.charges VALUES ('0190a000-0000-7000-8000-000000000008', '\x00000000000000000000000000000000', '2026-11-21 20:57:32.821241+00', NULL, 'agent', '', '', '', '', 'anthropic', 'model', '', '', '', '', 'sent', 'unknown', 1, 0, 0, 0, 0, 0, 42, 0, 0);
+INSERT INTO perdure.charges VALUES ('0190a000-0000-7000-8000-000000000008', '\x00000000000000000000000000000000', '2026-11-21 22:50:52.959265+00', NULL, 'agent', '', '', '', '', 'anthropic', 'model', '', '', '', '', 'sent', 'unknown', 1, 0, 0, 0, 0, 0, 42, 0, 0);
 
 
 --
 -- Data for Name: idempotency; Type: TABLE DATA; Schema: perdure; Owner: -
 --
 
-INSERT INTO perdure.idempotency VALUES ('acme', 'agent', 'key', '\x626f6479', '0190a000-0000-7000-8000-000000000001', '2126-10-28 20:57:32.795125+00');
+INSERT INTO perdure.idempotency VALUES ('acme', 'agent', 'key', '\x626f6479', '0190a000-0000-7000-8000-000000000001', '2126-10-28 22:50:52.934908+00');
 
 
 --
 -- Data for Name: keys; Type: TABLE DATA; Schema: perdure; Owner: -
 --
 
-INSERT INTO perdure.keys VALUES ('k1', 'ci', '\x2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b', '{runs:read}', '2026-11-21 20:57:32.874193+00', NULL, NULL, NULL);
+INSERT INTO perdure.keys VALUES ('k1', 'ci', '\x2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b', '{runs:read}', '2026-11-21 22:50:52.971425+00', NULL, NULL, NULL);
 
 
 --
@@ -2488,22 +2500,22 @@ INSERT INTO perdure.keys VALUES ('k1', 'ci', '\x2bb80d537b1da3e38bd30361aa855686
 -- Data for Name: log; Type: TABLE DATA; Schema: perdure; Owner: -
 --
 
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000001', 1, '2026-11-21 20:57:32.766795+00', 1, 'entry', '\x6669727374', '\x73636f7065', '0.1', '\x6166746572', 'tool', 'send', '\x646967657374', 0, 'once', 'done', 7, '\x2273756363656564656422', NULL);
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000001', 2, '2026-11-21 20:57:32.768275+00', 1, 'delta', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '\x5b2274657874225d', NULL);
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000002', 1, '2026-11-21 20:57:32.768714+00', 1, 'entry', '\x6669727374', '\x73636f7065', '0.1', '\x6166746572', 'tool', 'send', '\x646967657374', 0, 'once', 'done', 7, '\x2277616974696e6722', NULL);
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000002', 2, '2026-11-21 20:57:32.769044+00', 1, 'delta', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '\x5b2274657874225d', NULL);
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000005', 1, '2026-11-21 20:57:32.76938+00', 1, 'entry', '\x6669727374', '\x73636f7065', '0.1', '\x6166746572', 'tool', 'send', '\x646967657374', 0, 'once', 'done', 7, '\x226465616422', NULL);
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000005', 2, '2026-11-21 20:57:32.769713+00', 1, 'delta', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '\x5b2274657874225d', NULL);
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000006', 1, '2026-11-21 20:57:32.77005+00', 1, 'entry', '\x6669727374', '\x73636f7065', '0.1', '\x6166746572', 'tool', 'send', '\x646967657374', 0, 'once', 'done', 7, '\x2263616e63656c6c656422', NULL);
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000006', 2, '2026-11-21 20:57:32.770375+00', 1, 'delta', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '\x5b2274657874225d', NULL);
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000007', 1, '2026-11-21 20:57:32.770831+00', 1, 'entry', '\x6669727374', '\x73636f7065', '0.1', '\x6166746572', 'tool', 'send', '\x646967657374', 0, 'once', 'done', 7, '\x22636f6e74696e75656422', NULL);
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000007', 2, '2026-11-21 20:57:32.771169+00', 1, 'delta', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '\x5b2274657874225d', NULL);
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000008', 1, '2026-11-21 20:57:32.771486+00', 1, 'entry', '\x6669727374', '\x73636f7065', '0.1', '\x6166746572', 'tool', 'send', '\x646967657374', 0, 'once', 'done', 7, '\x2272756e6e696e6722', NULL);
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000008', 2, '2026-11-21 20:57:32.771824+00', 1, 'delta', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '\x5b2274657874225d', NULL);
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000002', 3, '2026-11-21 20:57:32.799694+00', 1, 'signal', NULL, NULL, NULL, NULL, NULL, 'other', NULL, NULL, NULL, NULL, NULL, '\x7b226e223a317d', NULL);
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000006', 3, '2026-11-21 20:57:32.807425+00', 1, 'status', NULL, NULL, NULL, NULL, NULL, 'cancelling', NULL, NULL, NULL, NULL, NULL, '\x7b22726561736f6e223a22656e6f756768227d', NULL);
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000008', 3, '2026-11-21 20:57:32.822216+00', 1, 'entry', '\x33', '\x73636f7065', '0.1', '\x6166746572', 'tool', 'send', '\x646967657374', 0, 'once', 'done', 7, '\x31', NULL);
-INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000008', 4, '2026-11-21 20:57:33.047784+00', 1, 'status', NULL, NULL, NULL, NULL, NULL, 'queued', NULL, NULL, NULL, NULL, NULL, '\x7b22726561736f6e223a226f727068616e6564222c22776f726b6572223a22776f726b6572227d', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000001', 1, '2026-11-21 22:50:52.909751+00', 1, 'entry', '\x6669727374', '\x73636f7065', '0.1', '\x6166746572', 'tool', 'send', '\x646967657374', 0, 'once', 'done', 7, '\x2273756363656564656422', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000001', 2, '2026-11-21 22:50:52.911693+00', 1, 'delta', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '\x5b2274657874225d', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000002', 1, '2026-11-21 22:50:52.912449+00', 1, 'entry', '\x6669727374', '\x73636f7065', '0.1', '\x6166746572', 'tool', 'send', '\x646967657374', 0, 'once', 'done', 7, '\x2277616974696e6722', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000002', 2, '2026-11-21 22:50:52.912972+00', 1, 'delta', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '\x5b2274657874225d', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000005', 1, '2026-11-21 22:50:52.913443+00', 1, 'entry', '\x6669727374', '\x73636f7065', '0.1', '\x6166746572', 'tool', 'send', '\x646967657374', 0, 'once', 'done', 7, '\x226465616422', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000005', 2, '2026-11-21 22:50:52.913885+00', 1, 'delta', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '\x5b2274657874225d', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000006', 1, '2026-11-21 22:50:52.914324+00', 1, 'entry', '\x6669727374', '\x73636f7065', '0.1', '\x6166746572', 'tool', 'send', '\x646967657374', 0, 'once', 'done', 7, '\x2263616e63656c6c656422', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000006', 2, '2026-11-21 22:50:52.914807+00', 1, 'delta', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '\x5b2274657874225d', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000007', 1, '2026-11-21 22:50:52.915244+00', 1, 'entry', '\x6669727374', '\x73636f7065', '0.1', '\x6166746572', 'tool', 'send', '\x646967657374', 0, 'once', 'done', 7, '\x22636f6e74696e75656422', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000007', 2, '2026-11-21 22:50:52.915637+00', 1, 'delta', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '\x5b2274657874225d', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000008', 1, '2026-11-21 22:50:52.916023+00', 1, 'entry', '\x6669727374', '\x73636f7065', '0.1', '\x6166746572', 'tool', 'send', '\x646967657374', 0, 'once', 'done', 7, '\x2272756e6e696e6722', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000008', 2, '2026-11-21 22:50:52.916406+00', 1, 'delta', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '\x5b2274657874225d', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000002', 3, '2026-11-21 22:50:52.939944+00', 1, 'signal', NULL, NULL, NULL, NULL, NULL, 'other', NULL, NULL, NULL, NULL, NULL, '\x7b226e223a317d', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000006', 3, '2026-11-21 22:50:52.947356+00', 1, 'status', NULL, NULL, NULL, NULL, NULL, 'cancelling', NULL, NULL, NULL, NULL, NULL, '\x7b22726561736f6e223a22656e6f756768227d', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000008', 3, '2026-11-21 22:50:52.960193+00', 1, 'entry', '\x33', '\x73636f7065', '0.1', '\x6166746572', 'tool', 'send', '\x646967657374', 0, 'once', 'done', 7, '\x31', NULL);
+INSERT INTO perdure.log VALUES ('0190a000-0000-7000-8000-000000000008', 4, '2026-11-21 22:50:52.991412+00', 1, 'status', NULL, NULL, NULL, NULL, NULL, 'queued', NULL, NULL, NULL, NULL, NULL, '\x7b22726561736f6e223a226f727068616e6564222c22776f726b6572223a22776f726b6572227d', NULL);
 
 
 --
@@ -2517,45 +2529,45 @@ INSERT INTO perdure.messages VALUES ('0190a000-0000-7000-8000-000000000001', '\x
 -- Data for Name: runs; Type: TABLE DATA; Schema: perdure; Owner: -
 --
 
-INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000003', 3, 'agent', 'default', 'acme', 0, 'queued', NULL, true, 0, 0, 5, 'talk', NULL, NULL, NULL, NULL, DEFAULT, false, 0, 0, true, false, '2026-11-21 20:57:32.693894+00', NULL, NULL, NULL, '2026-11-21 20:57:32.693894+00', NULL, NULL, '-infinity', NULL, 0, 1, 0, NULL, NULL, NULL, '[]', '{"team": "a"}', NULL, NULL, '\x22696e70757422');
-INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000004', 4, 'agent', 'default', 'acme', 3, 'blocked', 'session', false, 0, 0, 5, 'talk', NULL, NULL, NULL, NULL, DEFAULT, false, 0, 0, true, false, '2026-11-21 20:57:32.703714+00', NULL, NULL, NULL, '2026-11-21 20:57:32.703714+00', NULL, NULL, '-infinity', NULL, 0, 1, 0, NULL, NULL, NULL, '[]', '{"team": "a"}', NULL, NULL, '\x22696e70757422');
-INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000001', 1, 'agent', 'default', 'acme', 0, 'succeeded', NULL, false, 1, 0, 5, NULL, NULL, NULL, NULL, NULL, DEFAULT, false, 0, 0, true, false, '2026-11-21 20:57:32.369008+00', '2026-11-21 20:57:32.369008+00', '2026-11-21 20:57:32.790547+00', NULL, '2026-11-21 20:57:32.369008+00', NULL, NULL, '-infinity', '36500 days', 0, 1, 0, NULL, NULL, NULL, '[]', '{"team": "a"}', NULL, '\x7b22616e73776572223a34327d', '\x22696e70757422');
-INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000002', 2, 'agent', 'default', 'acme', 0, 'waiting', NULL, false, 1, 0, 5, NULL, NULL, NULL, NULL, NULL, DEFAULT, false, 0, 0, true, false, '2026-11-21 20:57:32.392876+00', '2026-11-21 20:57:32.392876+00', NULL, NULL, '2026-11-21 20:57:32.392876+00', NULL, NULL, '-infinity', NULL, 0, 1, 0, NULL, NULL, NULL, '[{"name": "go", "after": 0, "reason": "signal"}]', '{"team": "a"}', NULL, NULL, '\x22696e70757422');
-INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000005', 5, 'agent', 'default', 'acme', 0, 'dead', NULL, false, 1, 5, 5, NULL, NULL, NULL, NULL, NULL, DEFAULT, false, 0, 0, true, false, '2026-11-21 20:57:32.71882+00', '2026-11-21 20:57:32.71882+00', '2026-11-21 20:57:32.804435+00', NULL, '2026-11-21 20:57:32.71882+00', NULL, NULL, '-infinity', NULL, 0, 1, 0, NULL, NULL, NULL, '[]', '{"team": "a"}', '\x7b226d657373616765223a226e6f227d', NULL, '\x22696e70757422');
-INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000006', 6, 'agent', 'default', 'acme', 0, 'cancelled', NULL, false, 1, 0, 5, NULL, NULL, NULL, NULL, NULL, DEFAULT, false, 0, 0, true, true, '2026-11-21 20:57:32.726351+00', '2026-11-21 20:57:32.726351+00', '2026-11-21 20:57:32.808954+00', NULL, '2026-11-21 20:57:32.726351+00', NULL, NULL, '-infinity', NULL, 0, 1, 0, NULL, NULL, NULL, '[]', '{"team": "a"}', '\x7b226d657373616765223a22656e6f756768227d', NULL, '\x22696e70757422');
-INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000007', 7, 'agent', 'default', 'acme', 0, 'queued', NULL, false, 1, 0, 5, NULL, NULL, NULL, NULL, NULL, DEFAULT, false, 0, 0, true, false, '2026-11-21 20:57:32.739174+00', '2026-11-21 20:57:32.739174+00', NULL, NULL, '2026-11-21 20:57:32.810247+00', NULL, NULL, '-infinity', NULL, 0, 2, 2, NULL, NULL, NULL, '[]', '{"team": "a"}', NULL, NULL, '\x227365636f6e6422');
-INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000008', 8, 'agent', 'default', 'acme', 0, 'queued', NULL, false, 1, 0, 5, NULL, 'cap', 2, NULL, NULL, DEFAULT, false, 0, 0, false, false, '2026-11-21 20:57:32.740198+00', '2026-11-21 20:57:32.740198+00', NULL, NULL, '2026-11-21 20:57:32.740198+00', NULL, '2126-10-28 20:57:32.740198+00', '-infinity', NULL, 0, 1, 0, NULL, NULL, NULL, '[]', '{"team": "a"}', NULL, NULL, '\x22696e70757422');
+INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000003', 3, 'agent', 'default', 'acme', 0, 'queued', NULL, true, 0, 0, 5, 'talk', NULL, NULL, NULL, NULL, DEFAULT, false, 0, 0, true, false, '2026-11-21 22:50:52.880628+00', NULL, NULL, NULL, '2026-11-21 22:50:52.880628+00', NULL, NULL, '-infinity', NULL, 0, 1, 0, NULL, NULL, NULL, '[]', '{"team": "a"}', NULL, NULL, '\x22696e70757422');
+INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000004', 4, 'agent', 'default', 'acme', 3, 'blocked', 'session', false, 0, 0, 5, 'talk', NULL, NULL, NULL, NULL, DEFAULT, false, 0, 0, true, false, '2026-11-21 22:50:52.882354+00', NULL, NULL, NULL, '2026-11-21 22:50:52.882354+00', NULL, NULL, '-infinity', NULL, 0, 1, 0, NULL, NULL, NULL, '[]', '{"team": "a"}', NULL, NULL, '\x22696e70757422');
+INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000001', 1, 'agent', 'default', 'acme', 0, 'succeeded', NULL, false, 1, 0, 5, NULL, NULL, NULL, NULL, NULL, DEFAULT, false, 0, 0, true, false, '2026-11-21 22:50:52.873458+00', '2026-11-21 22:50:52.873458+00', '2026-11-21 22:50:52.932992+00', NULL, '2026-11-21 22:50:52.873458+00', NULL, NULL, '-infinity', '36500 days', 0, 1, 0, NULL, NULL, NULL, '[]', '{"team": "a"}', NULL, '\x7b22616e73776572223a34327d', '\x22696e70757422');
+INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000002', 2, 'agent', 'default', 'acme', 0, 'waiting', NULL, false, 1, 0, 5, NULL, NULL, NULL, NULL, NULL, DEFAULT, false, 0, 0, true, false, '2026-11-21 22:50:52.878059+00', '2026-11-21 22:50:52.878059+00', NULL, NULL, '2026-11-21 22:50:52.878059+00', NULL, NULL, '-infinity', NULL, 0, 1, 0, NULL, NULL, NULL, '[{"name": "go", "after": 0, "reason": "signal"}]', '{"team": "a"}', NULL, NULL, '\x22696e70757422');
+INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000005', 5, 'agent', 'default', 'acme', 0, 'dead', NULL, false, 1, 5, 5, NULL, NULL, NULL, NULL, NULL, DEFAULT, false, 0, 0, true, false, '2026-11-21 22:50:52.883272+00', '2026-11-21 22:50:52.883272+00', '2026-11-21 22:50:52.944904+00', NULL, '2026-11-21 22:50:52.883272+00', NULL, NULL, '-infinity', NULL, 0, 1, 0, NULL, NULL, NULL, '[]', '{"team": "a"}', '\x7b226d657373616765223a226e6f227d', NULL, '\x22696e70757422');
+INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000006', 6, 'agent', 'default', 'acme', 0, 'cancelled', NULL, false, 1, 0, 5, NULL, NULL, NULL, NULL, NULL, DEFAULT, false, 0, 0, true, true, '2026-11-21 22:50:52.884104+00', '2026-11-21 22:50:52.884104+00', '2026-11-21 22:50:52.948423+00', NULL, '2026-11-21 22:50:52.884104+00', NULL, NULL, '-infinity', NULL, 0, 1, 0, NULL, NULL, NULL, '[]', '{"team": "a"}', '\x7b226d657373616765223a22656e6f756768227d', NULL, '\x22696e70757422');
+INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000007', 7, 'agent', 'default', 'acme', 0, 'queued', NULL, false, 1, 0, 5, NULL, NULL, NULL, NULL, NULL, DEFAULT, false, 0, 0, true, false, '2026-11-21 22:50:52.88479+00', '2026-11-21 22:50:52.88479+00', NULL, NULL, '2026-11-21 22:50:52.949231+00', NULL, NULL, '-infinity', NULL, 0, 2, 2, NULL, NULL, NULL, '[]', '{"team": "a"}', NULL, NULL, '\x227365636f6e6422');
+INSERT INTO perdure.runs OVERRIDING SYSTEM VALUE VALUES ('0190a000-0000-7000-8000-000000000008', 8, 'agent', 'default', 'acme', 0, 'queued', NULL, false, 1, 0, 5, NULL, 'cap', 2, NULL, NULL, DEFAULT, false, 0, 0, false, false, '2026-11-21 22:50:52.885479+00', '2026-11-21 22:50:52.885479+00', NULL, NULL, '2026-11-21 22:50:52.885479+00', NULL, '2126-10-28 22:50:52.885479+00', '-infinity', NULL, 0, 1, 0, NULL, NULL, NULL, '[]', '{"team": "a"}', NULL, NULL, '\x22696e70757422');
 
 
 --
 -- Data for Name: schema_migrations; Type: TABLE DATA; Schema: perdure; Owner: -
 --
 
-INSERT INTO perdure.schema_migrations VALUES (1, '0001_tables', '2026-11-21 20:57:32.209695+00');
-INSERT INTO perdure.schema_migrations VALUES (2, '0002_journal', '2026-11-21 20:57:32.213698+00');
-INSERT INTO perdure.schema_migrations VALUES (3, '0003_moves', '2026-11-21 20:57:32.216191+00');
-INSERT INTO perdure.schema_migrations VALUES (4, '0004_enqueue', '2026-11-21 20:57:32.218746+00');
-INSERT INTO perdure.schema_migrations VALUES (5, '0005_claim', '2026-11-21 20:57:32.220272+00');
-INSERT INTO perdure.schema_migrations VALUES (6, '0006_settle', '2026-11-21 20:57:32.221988+00');
-INSERT INTO perdure.schema_migrations VALUES (7, '0007_outside', '2026-11-21 20:57:32.223694+00');
-INSERT INTO perdure.schema_migrations VALUES (8, '0008_upkeep', '2026-11-21 20:57:32.228706+00');
-INSERT INTO perdure.schema_migrations VALUES (9, '0009_retention', '2026-11-21 20:57:32.230279+00');
-INSERT INTO perdure.schema_migrations VALUES (10, '0010_check', '2026-11-21 20:57:32.231852+00');
-INSERT INTO perdure.schema_migrations VALUES (11, '0011_gateway', '2026-11-21 20:57:32.239808+00');
+INSERT INTO perdure.schema_migrations VALUES (1, '0001_tables', '2026-11-21 22:50:52.807762+00');
+INSERT INTO perdure.schema_migrations VALUES (2, '0002_journal', '2026-11-21 22:50:52.810951+00');
+INSERT INTO perdure.schema_migrations VALUES (3, '0003_moves', '2026-11-21 22:50:52.812628+00');
+INSERT INTO perdure.schema_migrations VALUES (4, '0004_enqueue', '2026-11-21 22:50:52.814315+00');
+INSERT INTO perdure.schema_migrations VALUES (5, '0005_claim', '2026-11-21 22:50:52.815761+00');
+INSERT INTO perdure.schema_migrations VALUES (6, '0006_settle', '2026-11-21 22:50:52.817641+00');
+INSERT INTO perdure.schema_migrations VALUES (7, '0007_outside', '2026-11-21 22:50:52.819691+00');
+INSERT INTO perdure.schema_migrations VALUES (8, '0008_upkeep', '2026-11-21 22:50:52.824791+00');
+INSERT INTO perdure.schema_migrations VALUES (9, '0009_retention', '2026-11-21 22:50:52.826586+00');
+INSERT INTO perdure.schema_migrations VALUES (10, '0010_check', '2026-11-21 22:50:52.827956+00');
+INSERT INTO perdure.schema_migrations VALUES (11, '0011_gateway', '2026-11-21 22:50:52.838303+00');
 
 
 --
 -- Data for Name: shared; Type: TABLE DATA; Schema: perdure; Owner: -
 --
 
-INSERT INTO perdure.shared VALUES ('halt/agent/agent', 1795294652862138, '\x7b22776879223a2266726f7a656e227d');
+INSERT INTO perdure.shared VALUES ('halt/agent/agent', 1795301452969478, '\x7b22776879223a2266726f7a656e227d');
 
 
 --
 -- Data for Name: signals; Type: TABLE DATA; Schema: perdure; Owner: -
 --
 
-INSERT INTO perdure.signals VALUES ('0190a000-0000-7000-8000-000000000002', 1, 'other', '2026-11-21 20:57:32.798872+00', 'd', false, '\x226b65707422');
+INSERT INTO perdure.signals VALUES ('0190a000-0000-7000-8000-000000000002', 1, 'other', '2026-11-21 22:50:52.939082+00', 'd', false, '\x226b65707422');
 
 
 --

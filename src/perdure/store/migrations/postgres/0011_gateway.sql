@@ -168,3 +168,10 @@ create table perdure.answers (
   value bytea not null
 );
 create index answers_expires on perdure.answers (expires);
+
+-- Of a run that was just claimed. A function that sees what was committed since its statement began, as
+-- perdure.claim does: it may have claimed a run that the statement itself cannot see.
+create function perdure.priority_of(run uuid) returns int language plpgsql volatile as $$
+begin
+  return (select r.priority from perdure.runs r where r.id = run);
+end $$;

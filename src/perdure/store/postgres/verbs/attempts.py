@@ -23,10 +23,9 @@ from perdure.store.postgres.columns import (
 from perdure.store.postgres.link import Database
 from perdure.store.rows import Claimed, LogEvent, LogRow, Message, Refusal, Settled, Settlement
 
-_CLAIM = """
-select c.*, (select r.priority from perdure.runs r where r.id = c.id) as priority
-from perdure.claim($1, $2, $3, $4, $5) c
-"""
+_CLAIM = (
+    "select c.*, perdure.priority_of(c.id) as priority from perdure.claim($1, $2, $3, $4, $5) c"
+)
 _RECORD = "select * from perdure.record($1::perdure.entry[])"
 _RECORD_ALL = """
 select * from perdure.record_all(
