@@ -337,10 +337,15 @@ class Mix:
     sigma: float = 1.0
     hits: float = 0.3  # share of calls whose prompt is mostly cached
 
+    @property
+    def mean(self) -> float:
+        """Of the outputs."""
+        return self.ceiling / 6
+
     def call(self, rng: random.Random, number: int, pool: str, *, tenants: int = 2) -> Call:
         prompt = rng.randint(self.prompt // 5, self.prompt)
         cached = int(prompt * 0.8) if rng.random() < self.hits else 0
-        mean = self.ceiling / 6
+        mean = self.mean
         drawn = rng.lognormvariate(math.log(mean) - self.sigma**2 / 2, self.sigma)
         output = max(1, min(self.ceiling, int(drawn)))
         spread = mean * math.sqrt(math.exp(self.sigma**2) - 1)
@@ -354,32 +359,29 @@ class Mix:
 
 @dataclass(frozen=True)
 class Cut(Mix):
-    """Log-normal outputs of 200 tokens on average before they are cut off at ``ceiling``."""
+    """Log-normal outputs of 200 tokens on average before they are cut off, at 400."""
 
+    ceiling: int = 400
     sigma: float = 0.8
+    mean: float = 177.0  # of what is left of them
+    deviation: float = 115.0
 
     def call(self, rng: random.Random, number: int, pool: str, *, tenants: int = 2) -> Call:
         drawn = rng.lognormvariate(math.log(200) - self.sigma**2 / 2, self.sigma)
         output = max(1, min(self.ceiling, int(drawn)))
         demand = Demand(
             f"c{number}", (pool,), f"t{rng.randrange(tenants)}", 0, 0.0, self.prompt, self.ceiling,
-            CUT_MEAN, CUT_DEVIATION**2, self.rate,
+            self.mean, self.deviation**2, self.rate,
         )  # fmt: skip
         speed = self.rate * rng.uniform(0.97, 1.0)
         return Call(demand, self.prompt, 0, output, speed, rng.random() < 0.5)
-
-
-# Of what is left of those, cut off at 400.
-CUT_MEAN, CUT_DEVIATION = 177.0, 115.0
 
 
 def load_of(mix: Mix, what: What) -> float:
     """The mean of what one call takes."""
     if what is What.INPUT:
         return 0.6 * mix.prompt * (1 - 0.8 * mix.hits)
-    if isinstance(mix, Cut):
-        return CUT_MEAN
-    return 1.0 if what is What.REQUESTS else mix.ceiling / 6
+    return 1.0 if what is What.REQUESTS else mix.mean
 
 
 def feed(world: World, workers: list[Worker], mix: Mix, per_second: float, until: float) -> None:

@@ -196,7 +196,7 @@ def test_outputs_that_a_bound_cuts_off_pass_no_limit(seed: int) -> None:
     """One in ten is as long as it may be: the first minute of all, which fills up to its end, was
     over where a call's own deviation did not count beside few others."""
     amounts = {What.OUTPUT: 40_000}
-    world, used = simulated(amounts, "window", Cut(100, 400, rate=100.0), What.OUTPUT, seed=seed)
+    world, used = simulated(amounts, "window", Cut(100, rate=100.0), What.OUTPUT, seed=seed)
     assert not world.provider.refused
     assert used >= 0.94
     assert world.provider.gauges[What.OUTPUT].most <= 40_000

@@ -100,6 +100,16 @@ class Outside:
         threading.Thread(target=body, name="perdure-stream", daemon=True).start()
 
 
+def outliving(
+    what: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]
+) -> asyncio.Task[None]:
+    """``what`` as a task of the running loop, which is among ``tasks`` until it has ended."""
+    task = asyncio.get_running_loop().create_task(what)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+    return task
+
+
 async def _run(body: Callable[[], Awaitable[None]]) -> None:
     await body()
 
@@ -118,10 +128,7 @@ class Accounts:
         return _Account(about, Patience(seconds, self._now), self._keep, self._spend)
 
     def _keep(self, what: Coroutine[Any, Any, None]) -> Awaitable[None]:
-        task = asyncio.get_running_loop().create_task(what)
-        self._streams.add(task)
-        task.add_done_callback(self._streams.discard)
-        return task
+        return outliving(what, self._streams)
 
 
 class _Account(Outside):

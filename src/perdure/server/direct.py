@@ -42,13 +42,11 @@ async def perform(
     direct = Direct(agent)
     value = agent.decode_input(data)
     limit = agent.policy.timeout
+    account = None
     if runtime is not None and runtime.account is not None:
         about = About(agent=agent.name, tenant=tenant, priority=agent.policy.priority)
-        token = current_account.set(
-            runtime.account(about, limit.total_seconds() if limit else math.inf)
-        )
-    else:
-        token = current_account.set(None)
+        account = runtime.account(about, limit.total_seconds() if limit else math.inf)
+    token = current_account.set(account)
     try:
         if limit is None:
             result = await agent.invoke(cast("Attempt", direct), value)

@@ -38,7 +38,7 @@ from perdure.gateway.request import SHAPES
 from perdure.gateway.retries import RetrySettings
 from perdure.gateway.transport.lines import AsyncLine
 from perdure.gateway.trip import Call
-from perdure.runtime.outside import Outside, Patience
+from perdure.runtime.outside import Outside, Patience, outliving
 from perdure.runtime.runtime import Runtime
 from perdure.server.proxy.upstreams import Upstreams
 from perdure.store import Store
@@ -173,10 +173,7 @@ class Asking:
         await self._transport.aclose()
 
     def _keep(self, what: Coroutine[Any, Any, None]) -> Awaitable[None]:
-        task = asyncio.get_running_loop().create_task(what)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return outliving(what, self._tasks)
 
 
 @asynccontextmanager

@@ -37,50 +37,46 @@ class _Stacks:
         self._all: set[Any] = set()
         self._lock = threading.Lock()
         self._swept = clock()
-        self.closed = False
+        self._closed = False
 
     def take(self, host: Hashable) -> Any:
-        try:
-            return self._idle[host].pop()[1]
-        except (KeyError, IndexError):
-            lane = self._make()
+        with self._lock:
+            if idle := self._idle.get(host):
+                return idle.pop()[1]
+        lane = self._make()
+        with self._lock:
             self._all.add(lane)
-            return lane
+        return lane
 
     def back(self, host: Hashable, lane: Any) -> list[Any]:
         """``lane`` is free; says which are to be closed."""
         now = self._clock()
-        idle = self._idle.get(host)
-        if idle is None:
+        with self._lock:
             idle = self._idle.setdefault(host, deque())
-        if self.closed or len(idle) >= MAX_IDLE:
-            self._all.discard(lane)
-            return [lane]
-        idle.append((now, lane))
-        return self._stale(now) if now - self._swept > KEEPALIVE_S else []
+            if self._closed or len(idle) >= MAX_IDLE:
+                self._all.discard(lane)
+                return [lane]
+            idle.append((now, lane))
+            return self._stale(now) if now - self._swept > KEEPALIVE_S else []
 
     def clear(self) -> list[Any]:
         """All of them, those in use too: they are to be closed."""
-        self.closed = True
-        lanes, self._all = list(self._all), set()
-        self._idle.clear()
-        return lanes
+        with self._lock:
+            self._closed = True
+            lanes, self._all = list(self._all), set()
+            self._idle.clear()
+            return lanes
 
     def _stale(self, now: float) -> list[Any]:
         """Whose connections have been idle for too long, of any host."""
+        self._swept = now
         found = []
-        with self._lock:
-            self._swept = now
-            for host, idle in list(self._idle.items()):
-                while idle:
-                    since, lane = idle.popleft()
-                    if now - since <= KEEPALIVE_S:
-                        idle.appendleft((since, lane))
-                        break
-                    self._all.discard(lane)
-                    found.append(lane)
-                if not idle:
-                    self._idle.pop(host, None)
+        for host, idle in list(self._idle.items()):
+            while idle and now - idle[0][0] > KEEPALIVE_S:
+                found.append(idle.popleft()[1])
+            if not idle:
+                del self._idle[host]
+        self._all.difference_update(found)
         return found
 
     def _make(self) -> Any:

@@ -25,6 +25,7 @@ from perdure.gateway.providers import Providers
 from perdure.observe import metrics
 from perdure.observe.metrics import Family, Traffic
 from perdure.runtime.handing_over import shared_secret
+from perdure.runtime.outside import outliving
 from perdure.runtime.runtime import Runtime
 from perdure.server.auth import Access, is_loopback
 from perdure.server.proxy.callers import Callers
@@ -75,10 +76,7 @@ class Proxy:
 
     def keep(self, what: Coroutine[Any, Any, None]) -> Awaitable[None]:
         """Let ``what`` outlive its request."""
-        task = asyncio.get_running_loop().create_task(what)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return outliving(what, self._tasks)
 
     async def pass_on(
         self, url: str, query: bytes, headers: dict[str, str], body: bytes
