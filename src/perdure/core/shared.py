@@ -14,6 +14,8 @@ from perdure.errors import UsageError
 
 TOPIC = "shared"  # told of changes, with the key as payload, for keys with one of these prefixes
 TOLD = ("breaker/", "halt/")
+# What lets a call out now, or is learned anew: a keeper may answer before a change is on its disk.
+LIGHT = ("limits/", "estimate/", "past/")
 LAST = "\U0010ffff"  # no key has anything after it
 LONGEST = 90_000.0  # seconds: a day, the longest window that documents are kept of, and a little
 
@@ -56,6 +58,11 @@ def changed(swaps: Sequence[Swap]) -> list[str]:
 def told(swaps: Sequence[Swap]) -> list[str]:
     """Of which of these changes others are told."""
     return [swap.key for swap in swaps if swap.key.startswith(TOLD)]
+
+
+def light(swaps: Sequence[Swap]) -> bool:
+    """Whether nobody has to wait until these changes are on the disk."""
+    return all(swap.key.startswith(LIGHT) for swap in swaps)
 
 
 class Shared(Protocol):

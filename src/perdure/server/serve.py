@@ -21,6 +21,7 @@ from perdure.config import ServerConfig
 from perdure.errors import ConfigError, PortInUse
 from perdure.server.asgi import make_app
 from perdure.server.service import Service
+from perdure.server.web.protocol import Protocol
 
 log = logging.getLogger("perdure.server")
 
@@ -164,6 +165,7 @@ class _Uvicorn(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,  # type: ignore[arg-type]  # Starlette's and uvicorn's ASGI types differ
+                http=Protocol,
                 lifespan="off",
                 log_config=None,
                 access_log=False,

@@ -18,6 +18,7 @@ from perdure.server.proxy.app import App
 from perdure.server.proxy.going import Gone
 from perdure.server.proxy.proxy import Proxy, running
 from perdure.server.serve import BACKLOG, KEEP_ALIVE, LAST_ANSWERS, Address, bind
+from perdure.server.web.protocol import Protocol
 from perdure.store.base import Store
 
 log = logging.getLogger("perdure.proxy")
@@ -57,6 +58,7 @@ class _Uvicorn(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 App(proxy),
+                http=Protocol,
                 lifespan="off",
                 log_config=None,
                 access_log=False,

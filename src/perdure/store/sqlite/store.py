@@ -1,18 +1,21 @@
 """The SQLite store: one file, shared by any number of processes of one machine.
 
 Each verb is a function over a transaction or a reader's connection (``verbs``); this class only
-says where it runs. Writes go through the process's one writer, reads through threads of their own.
+says where it runs. Writes go through the process's one writer, but for small ones that nobody waits
+for the disk with (``Shortcut``); reads through threads of their own.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from perdure.core.charge import Charge
 from perdure.core.record import Entry
-from perdure.core.shared import Swap, Swapped
+from perdure.core.shared import Swap, Swapped, light
 from perdure.errors import SchemaOutdated
 from perdure.store import migrations
 from perdure.store.base import Membership, Store
@@ -51,6 +54,7 @@ from perdure.store.sqlite.connection import (
 from perdure.store.sqlite.membership import FileMembership, Places
 from perdure.store.sqlite.readers import Readers
 from perdure.store.sqlite.reap import reap
+from perdure.store.sqlite.shortcut import Occupied, Shortcut
 from perdure.store.sqlite.verbs import (
     answers,
     catalog,
@@ -68,6 +72,9 @@ from perdure.store.sqlite.verbs import (
 from perdure.store.sqlite.wakes import Wakes
 from perdure.store.sqlite.writer import Transaction, Writer
 
+T = TypeVar("T")
+FEW = 16  # charges that are written at once
+
 
 class SqliteStore(Store):
     """See ``Store`` for every method. ``url``: ``sqlite:///relative.db`` or
@@ -79,6 +86,7 @@ class SqliteStore(Store):
         self._clock = Clock()
         self._wakes = Wakes(self._address)
         self._writer = Writer(self._address, self._clock, self._wakes.told)
+        self._shortcut = Shortcut(self._address, self._clock, self._wakes.told)
         self._readers = Readers(self._address)
         self._places = Places(self._address)
         self._memberships: list[FileMembership] = []
@@ -92,6 +100,7 @@ class SqliteStore(Store):
         create_folder(self._address)
         await self._writer.start()
         try:
+            await asyncio.to_thread(self._shortcut.open)
             self._readers.start()
             if check:
                 await self._readers.read(check_version)
@@ -105,6 +114,7 @@ class SqliteStore(Store):
             for membership in list(self._memberships):
                 await membership.leave()
         finally:
+            await asyncio.to_thread(self._shortcut.close)
             await self._writer.stop()
             await self._readers.stop()
             self._wakes.close()
@@ -324,7 +334,15 @@ class SqliteStore(Store):
     async def swap(self, reads: Sequence[str], swaps: Sequence[Swap] = ()) -> Swapped:
         if not swaps:
             return await self._readers.read(lambda link: shared.read(link, reads, self._clock))
-        return await self._writer.write(lambda tx: shared.swap(tx, reads, swaps))
+        write = self._at_once if light(swaps) else self._writer.write
+        return await write(lambda tx: shared.swap(tx, reads, swaps))
+
+    async def _at_once(self, body: Callable[[Transaction], T]) -> T:
+        """What need not be on the disk to count."""
+        try:
+            return self._shortcut.write(body)
+        except Occupied:
+            return await self._writer.write(body)
 
     async def listed(self, prefix: str, limit: int = 1000) -> Swapped:
         return await self._readers.read(
@@ -341,7 +359,8 @@ class SqliteStore(Store):
         return await self._writer.write(lambda tx: answers.lapse(tx, limit))
 
     async def charge(self, charges: Sequence[Charge]) -> None:
-        await self._writer.write(lambda tx: ledger.charge(tx, charges))
+        write = self._at_once if len(charges) <= FEW else self._writer.write
+        await write(lambda tx: ledger.charge(tx, charges))
 
     async def costs(self, asked: CostFilter) -> list[CostRow]:
         return await self._readers.read(lambda link: ledger.costs(link, asked))
