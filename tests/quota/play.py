@@ -19,9 +19,7 @@ from tests.quota.scene import Scene
 
 TICK_S = 0.25
 SLICE_S = 10.0
-# Runs that wait in their place when their worker is killed twice, with nothing journaled between,
-# have to be executed alone (L6): the fewer wait warm, the fewer workers are taken up by that.
-CONCURRENCY = 40
+CONCURRENCY = 40  # of a worker
 SETTLE_S = 10.0  # after an outage: a lease, so that nobody is taken for dead without reason
 
 
@@ -79,6 +77,7 @@ class Figures:
     runs: int = 0
     right: int = 0
     kills: int = 0
+    alone: int = 0
     poison: int = 0
     outages: list[tuple[float, float]] = field(default_factory=list)
     words: str = ""
@@ -126,7 +125,7 @@ async def play(plan: Plan, folder: Path) -> Figures:
         await asyncio.gather(killing, failing)
         await _drain(plan, scene, figures)
         reviving.cancel()
-        figures.kills = scene.kills
+        figures.kills, figures.alone = scene.kills, await asyncio.to_thread(scene.alone)
         figures.uses = read(plan, scene, figures, began + plan.warm, until)
         scene.end()
         if figures.faults:
@@ -259,7 +258,7 @@ def table(figures: Figures, keeper: str) -> str:
     lines = [
         f"{keeper}: {figures.kills} kills, {len(figures.outages)} outages, "
         f"{figures.right} of {figures.runs} runs ended right "
-        f"({figures.poison} were taken for poison)",
+        f"({figures.alone} executed alone, {figures.poison} taken for poison)",
         f"{'meter':<18} {'calls':>7} {'used':>7} {'at least':>9} {'largest':>8} {'429s':>5}",
     ]
     for use in figures.uses:

@@ -21,6 +21,9 @@ from tests.servers import PostgresServer, RedisServer
 
 ROOT = Path(__file__).parents[2]
 PATH = os.pathsep.join((str(ROOT / "src"), str(ROOT)))  # this tree's code, whatever is installed
+# Who waits in its place when its worker is killed, twice with nothing journaled between, has to be
+# executed alone (L6), and takes up a worker: under so many kills the fewer wait the better.
+PATIENCE = "0.3s"
 SKEW_S = 2.0  # between the fastest and the slowest worker's clock
 START_S = 60.0
 
@@ -118,7 +121,7 @@ class Scene:
         shared = f'shared = "{self.redis.url}"\n' if self.keeper == "redis" else ""
         # One server under two names: a host is one provider's.
         (self.folder / "perdure.toml").write_text(
-            f'{self._settings}\n[gateway]\npatience = "1s"\n{shared}'
+            f'{self._settings}\n[gateway]\npatience = "{PATIENCE}"\n{shared}'
             f'[gateway.providers]\n"127.0.0.1:{port}" = "anthropic"\n'
             f'"localhost:{port}" = "openai"\n'
         )
@@ -195,6 +198,11 @@ class Scene:
         self.redis.start()
 
     # -- reports ----------------------------------------------------------------------------------
+
+    def alone(self) -> int:
+        """How many runs were struck so often that they were executed alone."""
+        database = self.dsn.rpartition("/")[2]
+        return int(self.postgres.psql("select count(*) from perdure.runs where alone", database))
 
     def runs(self) -> dict[tuple[str, str], int]:
         """How many runs there are, by state and result."""

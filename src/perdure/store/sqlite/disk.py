@@ -49,13 +49,14 @@ class Disk:
         except OSError:
             log.exception("The write-ahead log of %s cannot be opened.", self._path)
             return
-        try:
-            while not self._over.is_set():
-                self._owed.wait()
-                self._over.wait(GATHER_S)
-                self._owed.clear()
+        while True:
+            self._owed.wait()
+            self._over.wait(GATHER_S)
+            self._owed.clear()
+            try:
                 _sync(ahead)
-        except OSError:  # the next commit that waits for the disk says so to its callers
-            log.exception("%s could not be brought to the disk.", self._path)
-        finally:
-            os.close(ahead)
+            except OSError:  # the next commit that waits for the disk says so to its callers
+                log.exception("%s could not be brought to the disk.", self._path)
+            if self._over.is_set() and not self._owed.is_set():
+                break
+        os.close(ahead)
