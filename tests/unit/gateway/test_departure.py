@@ -13,6 +13,7 @@ import pytest
 from perdure import gateway
 from perdure.core.ports import About, Ticket
 from perdure.gateway.answer import Answer
+from perdure.gateway.exchange import PUNCTUAL
 from perdure.gateway.formats import Question
 from perdure.gateway.trip import Call, Ended, Go, Next, Rest
 from perdure.testing.simulator import ProviderSimulator
@@ -121,5 +122,5 @@ async def test_a_keeper_that_is_far_away_is_not_asked_for_ever(
     trips = capture.trips = Hurried(sim, 1000)
     with MemoryRun().running():
         await call(ask)
-    assert trips.said.count("renew") == 5
+    assert trips.said.count("renew") == PUNCTUAL
     assert sim.counts().started == 1
