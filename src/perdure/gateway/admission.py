@@ -79,10 +79,11 @@ class Pass:
 
 
 class _Waiter:
-    __slots__ = ("at", "came", "demand", "future")
+    __slots__ = ("at", "came", "demand", "future", "patience")
 
-    def __init__(self, demand: Demand) -> None:
+    def __init__(self, demand: Demand, patience: float) -> None:
         self.demand = demand
+        self.patience = patience
         self.at = 0.0  # by the keeper's clock
         loop = asyncio.get_running_loop()
         self.came = loop.time()
@@ -127,7 +128,7 @@ class _Line:
     async def enter(self, demand: Demand, pools: Sequence[Pool], patience: float) -> Pass | Later:
         for pool in pools:
             self._pools[pool.key] = pool
-        waiter = _Waiter(_with(demand, patience=patience))
+        waiter = _Waiter(demand, patience)
         self._waiters.append(waiter)
         self._stir()
         try:
@@ -259,9 +260,8 @@ class _Line:
                     waiter.future.set_result(taken)
                 continue
             waiter.at = answer.at
-            if waiter.demand.since != answer.since:
-                waiter.demand = _with(waiter.demand, since=answer.since)
-            if answer.at - now > waiter.demand.patience and not waiter.future.done():
+            waiter.demand = _with_ticket(waiter.demand, answer.since)
+            if answer.at - now > waiter.patience and not waiter.future.done():
                 waiter.future.set_result(answer)
         latest = {a.pools: w for a, w in zip(demands, answers, strict=True) if isinstance(w, Later)}
         for waiter in others:
@@ -327,9 +327,8 @@ def _park(waiter: _Waiter, last: Later, now: float) -> None:
     """What stands so far back that it was not looked at does not stay warm for ever; ``last`` is
     the last of those that were."""
     waited = asyncio.get_running_loop().time() - waiter.came
-    patience = waiter.demand.patience
-    if waited >= patience and not waiter.future.done():
-        at = max(last.at, now + patience)
+    if waited >= waiter.patience and not waiter.future.done():
+        at = max(last.at, now + waiter.patience)
         waiter.future.set_result(Later(at, waiter.demand.since or now - waited, last.bound))
 
 
@@ -341,9 +340,11 @@ def _counted(waiters: Sequence[_Waiter]) -> dict[str, int]:
     return found
 
 
-def _with(demand: Demand, **changes: float) -> Demand:
+def _with_ticket(demand: Demand, since: float) -> Demand:
+    if demand.since == since:
+        return demand
     values: dict[str, Any] = {name: getattr(demand, name) for name in demand.__slots__}
-    return Demand(**{**values, **changes})
+    return Demand(**{**values, "since": since})
 
 
 def _state(opening: Opening, key: str, pool: Pool) -> State:

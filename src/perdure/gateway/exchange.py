@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 # Room may be old by the time it is told of, where its keeper is far away or an event loop is busy
-# with many calls at once: then each comes again at a moment of its own, but not for ever.
+# with many calls at once: then it is asked for again, but not for ever.
 PUNCTUAL = 10
-LATE_S = 0.05
 
 
 class Served(NamedTuple):
@@ -134,7 +133,6 @@ class Exchange:
             elif isinstance(go, Go) and late < PUNCTUAL and go.expired():
                 late += 1
                 await self._tell(self._trip.unsent())
-                await self._line.sleep(self._pause(late))
             else:
                 return go
 
@@ -148,14 +146,10 @@ class Exchange:
             late = 0
             while late < PUNCTUAL and go.expired():
                 late += 1
-                await self._line.sleep(self._pause(late))
                 if not await self._tell(renew()):
                     raise _Late
 
         return (go.outgoing or Outgoing())._replace(departs=depart)
-
-    def _pause(self, late: int) -> float:
-        return self._capture.random() * LATE_S * late
 
     async def _try(self, outgoing: Outgoing | None, began: float) -> Answer | Stream | _Failure:
         self._sent += 1

@@ -333,6 +333,8 @@ class Journey:
 
     async def unsent(self) -> None:
         """See ``Trip``."""
+        if (taken := self._pass) is not None:  # it keeps its place in line
+            self._since = self._since or taken.demand.since or taken.admitted.at
         self._leave_pass(None, sent=False)
         self._give_back()
         await self._course.unsaid()

@@ -36,8 +36,6 @@ from perdure.store.rows import AgentInfo, Lease, WorkerInfo
 log = logging.getLogger("perdure.worker")
 
 STOP = timedelta(seconds=2)  # how long ``stop`` waits for what it cancelled
-# Attempts that begin in one turn of the event loop: more, and whoever has a request to write waits.
-AT_ONCE = 4
 POLL = timedelta(seconds=15)  # claims are told; this only covers a lost wake-up
 
 
@@ -245,17 +243,12 @@ class Worker:
         try:
             idle = not self._tasks and not self._placing
             claimed = await self.store.claim(self.id, self.queues, free, idle=idle, root=self.root)
-            self._reserved = claimed.reserved
-            self._more = len(claimed.leases) == free or claimed.reserved
-            for number, lease in enumerate(claimed.leases, 1):
-                self._begin(lease)
-                self._asked = len(claimed.leases) - number
-                if not number % AT_ONCE:
-                    await asyncio.sleep(0)
-                    if self.draining:  # the others go back, when it leaves
-                        break
         finally:
             self._asked = 0
+        self._reserved = claimed.reserved
+        self._more = len(claimed.leases) == free or claimed.reserved
+        for lease in claimed.leases:
+            self._begin(lease)
         return len(claimed.leases)
 
     def _begin(self, lease: Lease) -> asyncio.Task[Ended | None]:

@@ -21,10 +21,12 @@ from perdure.config import ServerConfig
 from perdure.errors import ConfigError, PortInUse
 from perdure.server.asgi import make_app
 from perdure.server.service import Service
-from perdure.server.web.protocol import Protocol
 
 log = logging.getLogger("perdure.server")
 
+# uvicorn's parser in C gathers headers for as long as they come, and loses the body of a request
+# that offers to upgrade to HTTP/2, as Java's clients do: it is not chosen where it is installed.
+HTTP = "h11"
 KEEP_ALIVE = 75  # seconds; longer than load balancers keep their connections (60)
 HURRY = 1.0  # seconds to give leases back after a second signal
 LAST_ANSWERS = 10  # seconds that requests under way get after everything is drained
@@ -165,7 +167,7 @@ class _Uvicorn(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,  # type: ignore[arg-type]  # Starlette's and uvicorn's ASGI types differ
-                http=Protocol,
+                http=HTTP,
                 lifespan="off",
                 log_config=None,
                 access_log=False,

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import ceil
 
-from perdure.core.admission.away import LONGEST_S
 from perdure.core.admission.demand import Admitted, Demand, Later, mark
 from perdure.core.admission.flight import Hand, Outlook
 from perdure.core.admission.limits import What
@@ -96,8 +95,6 @@ def admit(
         else:
             later = Later(at, place.since, bound)
             answers[place.number] = later
-            if at - now > demand.patience:
-                answers[place.number] = _sent_away(states, demand, later, now)
             waiting.append((demand, times, later))
             for key in demand.pools:
                 ahead[key].add(states[key].need(demand))
@@ -208,17 +205,6 @@ def _take(
         entry[4] += ceil(demand.rate)
         state.give(demand.tenant, place.share or state.share(charge))
     return Admitted(now, valid, charges)
-
-
-def _sent_away(states: Mapping[str, State], demand: Demand, later: Later, now: float) -> Later:
-    """With a turn behind those that were sent away before."""
-    tenant, new = mark(demand.tenant), not demand.since
-    turns = [states[key].away.turn(demand.priority, tenant, new=new) for key in demand.pools]
-    at = max(later.at, min(max(turns), now + LONGEST_S))
-    for key in demand.pools:
-        state = states[key]
-        state.away.give(demand.priority, tenant, at, state.pace(demand), now, new=new)
-    return Later(at, later.since, later.bound)
 
 
 def _write_heads(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
 
 from perdure.core.admission.limits import Limit, What
 
@@ -24,8 +23,7 @@ class Demand:
     it first asked; 0: now, and ``Later.since`` tells what to keep.
     ``input``: tokens it may be charged for its prompt, cached or not; ``ceiling``: the most it may
     produce (``max_tokens``, or an estimate); ``expected`` and ``variance``: of what it will
-    produce, in tokens; ``rate``: tokens a second while it produces. ``patience``: for how many
-    seconds it waits in its place; told a later time, it goes away until then.
+    produce, in tokens; ``rate``: tokens a second while it produces.
     """
 
     id: str
@@ -38,7 +36,6 @@ class Demand:
     expected: float = 0.0
     variance: float = 0.0
     rate: float = 80.0
-    patience: float = inf
 
     def charge(self, limit: Limit) -> int:
         """What ``limit`` counts of it on arrival; for CONCURRENT one place."""

@@ -14,7 +14,6 @@ from math import ceil, sqrt
 from operator import itemgetter, truediv
 from typing import Any
 
-from perdure.core.admission.away import Away
 from perdure.core.admission.demand import Demand, mark
 from perdure.core.admission.flight import Hand, Outlook, Total, Z
 from perdure.core.admission.limits import Limit, Pool, What, grain_of
@@ -66,11 +65,10 @@ class State:
     admission before (Retry-After). ``given``: by tenant, what it was given lately as a share of the
     tightest limit, and when that was so. ``passed``: calls admitted before an older one since
     the oldest had its turn. ``slow``: mean seconds a call takes. ``holds``: of whole runs, by
-    worker. ``away``: turns of calls that were sent away."""
+    worker."""
 
     __slots__ = (
-        "away", "foreign", "given", "hold", "holds", "meters", "passed", "pool", "slow", "t",
-        "workers",
+        "foreign", "given", "hold", "holds", "meters", "passed", "pool", "slow", "t", "workers",
     )  # fmt: skip
 
     def __init__(self, pool: Pool, meters: list[Meter], t: float) -> None:
@@ -79,7 +77,6 @@ class State:
         self.workers: dict[str, Entry] = {}
         self.given: dict[str, list[float]] = {}
         self.holds: dict[str, list[float]] = {}
-        self.away = Away()
         self.foreign: dict[
             str, list[Any]
         ] = {}  # meters of limits that another worker's settings have
@@ -164,14 +161,6 @@ class State:
         """The part of its tightest limit that a need takes."""
         return max(map(truediv, need, self.pool.amounts), default=0.0)
 
-    def pace(self, demand: Demand) -> float:
-        """Seconds in which its limits have room for such a call again, where they are all used."""
-        paces = [
-            self.slow / limit.amount if limit.what is What.CONCURRENT else need / limit.rate
-            for limit, need in zip(self.pool.limits, self.need(demand), strict=True)
-        ]
-        return max(paces, default=0.0)
-
     def charge(self, demand: Demand) -> tuple[int, ...]:
         """What is booked for a call, in the order of the limits."""
         return tuple([demand.charge(limit) for limit in self.pool.limits])
@@ -199,8 +188,6 @@ class State:
             meters.update(self.foreign)
         if self.holds:
             document["h"] = self.holds
-        if self.away.until:
-            document["a"] = self.away.until
         return document
 
     def _rebase(self, now: float) -> None:
@@ -212,7 +199,7 @@ class State:
                 meter.__init__(int(now // limit.grain), now, level, now, [0])  # type: ignore[misc]
                 meter.fill(limit, now)
         self.hold = min(self.hold, now + TTL_S)
-        self.given, self.away = {}, Away()
+        self.given = {}
         for entry in self.workers.values():
             entry[0], entry[7] = now, []
 
@@ -278,8 +265,6 @@ def _decode(value: dict[str, Any], pool: Pool) -> State:
     state.given = value["f"]
     for given, at in state.given.values():
         given + at
-    state.away.until = value.get("a", {})
-    state.away.check()
     for name, row in value.get("h", {}).items():
         if len(row) == 1 + len(meters):
             sum(row)

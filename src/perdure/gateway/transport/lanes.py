@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterat
 from typing import Any
 
 from perdure.gateway.transport.library import Library
+from perdure.gateway.transport.straight import straight
 
 # Idle connections live this long; providers' load balancers keep them for a minute and more.
 KEEPALIVE_S = 55.0
@@ -110,7 +111,7 @@ class Lanes:
         host = url.scheme, url.netloc
         lane = stacks.take(host)
         try:
-            response = await handle(lane, request)
+            response = await straight(handle(lane, request))
         except BaseException:
             await self._back(host, lane)
             raise

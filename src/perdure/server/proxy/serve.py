@@ -17,8 +17,7 @@ from perdure.config import Config, ServerConfig
 from perdure.server.proxy.app import App
 from perdure.server.proxy.going import Gone
 from perdure.server.proxy.proxy import Proxy, running
-from perdure.server.serve import BACKLOG, KEEP_ALIVE, LAST_ANSWERS, Address, bind
-from perdure.server.web.protocol import Protocol
+from perdure.server.serve import BACKLOG, HTTP, KEEP_ALIVE, LAST_ANSWERS, Address, bind
 from perdure.store.base import Store
 
 log = logging.getLogger("perdure.proxy")
@@ -58,7 +57,7 @@ class _Uvicorn(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 App(proxy),
-                http=Protocol,
+                http=HTTP,
                 lifespan="off",
                 log_config=None,
                 access_log=False,

@@ -42,21 +42,20 @@ class Disk:
             self._thread.join()
 
     def _main(self) -> None:
-        try:
-            # It stays the same file for as long as a connection is open, and SQLite keeps no locks
-            # on it, which closing it would end.
-            ahead = os.open(f"{self._path}-wal", os.O_RDWR)
-        except OSError:
-            log.exception("The write-ahead log of %s cannot be opened.", self._path)
-            return
+        ahead: int | None = None
         while True:
             self._owed.wait()
             self._over.wait(GATHER_S)
             self._owed.clear()
             try:
+                if ahead is None:
+                    # It stays the same file for as long as a connection is open, and SQLite keeps
+                    # no locks on it, which closing it would end.
+                    ahead = os.open(f"{self._path}-wal", os.O_RDWR)
                 _sync(ahead)
             except OSError:  # the next commit that waits for the disk says so to its callers
                 log.exception("%s could not be brought to the disk.", self._path)
             if self._over.is_set() and not self._owed.is_set():
                 break
-        os.close(ahead)
+        if ahead is not None:
+            os.close(ahead)

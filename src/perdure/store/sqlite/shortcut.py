@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeVar
 
 from perdure.store.sqlite.connection import Address, Clock, closed, connect, translate
 from perdure.store.sqlite.disk import Disk
-from perdure.store.sqlite.writer import Told, Transaction
+from perdure.store.sqlite.writer import Transaction
 
 T = TypeVar("T")
 # Writes after which one goes the writer's way: that keeps the write-ahead log from growing, which
@@ -30,13 +30,10 @@ class Occupied(Exception):
 class Shortcut:
     """Beside a writer of the same database that was started before."""
 
-    def __init__(
-        self, address: Address, clock: Clock, told: Callable[[Iterable[Told]], None]
-    ) -> None:
+    def __init__(self, address: Address, clock: Clock) -> None:
         self._address = address
         self._clock = clock
-        self._told = told
-        self._disk = Disk(address.path)
+        self._disk: Disk
         self._lock = threading.Lock()
         self._link: sqlite3.Connection | None = None
         self._left = TURN
@@ -46,6 +43,7 @@ class Shortcut:
         link = connect(self._address, write=True)
         link.execute("PRAGMA synchronous = NORMAL")
         link.execute("PRAGMA wal_autocheckpoint = 0")
+        self._disk = Disk(self._address.path)
         self._link = link
 
     def close(self) -> None:
@@ -56,9 +54,14 @@ class Shortcut:
                 self._disk.close()
                 link.close()
 
+    def turned(self) -> None:
+        """The writer has had its turn. Until then nothing is written here: it can begin the log
+        anew only where nothing came while it copied what was there."""
+        self._left = TURN
+
     def write(self, body: Callable[[Transaction], T]) -> T:
-        """Run ``body``, which has to be short, in a transaction of its own; returns after its
-        commit. Raises Occupied, and what ``body`` raises."""
+        """Run ``body``, which has to be short and tell nobody, in a transaction of its own; returns
+        after its commit. Raises Occupied, and what ``body`` raises."""
         if not self._lock.acquire(blocking=False):
             raise Occupied
         try:
@@ -66,7 +69,6 @@ class Shortcut:
             if link is None:
                 raise closed()
             if not self._left:
-                self._left = TURN
                 raise Occupied
             self._left -= 1
             return self._write(link, body)
@@ -91,6 +93,4 @@ class Shortcut:
                 raise translate(error, self._address) from error
             raise
         self._disk.owe()
-        if transaction.told:
-            self._told(transaction.told)
         return result

@@ -86,7 +86,7 @@ class SqliteStore(Store):
         self._clock = Clock()
         self._wakes = Wakes(self._address)
         self._writer = Writer(self._address, self._clock, self._wakes.told)
-        self._shortcut = Shortcut(self._address, self._clock, self._wakes.told)
+        self._shortcut = Shortcut(self._address, self._clock)
         self._readers = Readers(self._address)
         self._places = Places(self._address)
         self._memberships: list[FileMembership] = []
@@ -342,7 +342,9 @@ class SqliteStore(Store):
         try:
             return self._shortcut.write(body)
         except Occupied:
-            return await self._writer.write(body)
+            result = await self._writer.write(body)
+            self._shortcut.turned()
+            return result
 
     async def listed(self, prefix: str, limit: int = 1000) -> Swapped:
         return await self._readers.read(
