@@ -24,6 +24,12 @@ PATH = os.pathsep.join((str(ROOT / "src"), str(ROOT)))  # this tree's code, what
 # Who waits in its place when its worker is killed, twice with nothing journaled between, has to be
 # executed alone (L6), and takes up a worker: under so many kills the fewer wait the better.
 PATIENCE = "0.3s"
+# It does not stop to collect its garbage: what arrived in a third of a second in which nobody looked
+# counts as having arrived at the end of it, and a second then holds more than was sent in it.
+PROVIDER = (
+    "import gc, runpy; gc.disable(); "
+    "runpy.run_module('perdure.testing.simulator', run_name='__main__', alter_sys=True)"
+)
 SKEW_S = 2.0  # between the fastest and the slowest worker's clock
 START_S = 60.0
 
@@ -98,14 +104,14 @@ class Scene:
         limits.write_text(json.dumps(list(self._quotas)))
         self._provider = self._run(
             "provider",
-            *("-m", "perdure.testing.simulator", "--brain", "load", "--sizes", self._sizes),
+            *("-c", PROVIDER, "--brain", "load", "--sizes", self._sizes),
             *("--rate", f"{self._rate:g}", "--seed", str(self._seed), "--limits", str(limits)),
             *("--rows", "100000"),
         )
         self.url = self._line(self._provider)
         try:  # providers have machines of their own
             ours = os.getpriority(os.PRIO_PROCESS, 0)
-            os.setpriority(os.PRIO_PROCESS, self._provider.pid, min(0, ours))
+            os.setpriority(os.PRIO_PROCESS, self._provider.pid, min(0, ours) - 10)
         except PermissionError:
             pass
 

@@ -12,6 +12,8 @@ import orjson
 import pytest
 
 from perdure.app import App
+from perdure.core.admission.demand import Demand, Later
+from perdure.gateway.admission import Admission, Pass
 from perdure.testing.simulator import Limit, ProviderSimulator, Quota, Reply, script
 from tests.integration.gateway.conftest import Begin
 from tests.running import Ground
@@ -136,3 +138,31 @@ async def test_a_provider_without_limits_is_not_asked_about(
     await begin(app, sim, '[[limits]]\nprovider = "openai"\nrpm = 1\n')
     await ground.result(await ground.start("agent", None))
     assert sim.accounting().total.answered == 20
+
+
+async def test_a_call_that_was_late_keeps_its_place(
+    ground: Ground, begin: Begin, sim: ProviderSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its room was too old once it was told of: it asks again with the time of that as its ticket,
+    and not behind all who came meanwhile."""
+    late, tickets, given = iter([True]), list[float](), list[float]()
+    enter = Admission.enter
+
+    async def noted(self: Admission, provider: str, demand: Demand, *more: Any) -> Pass | Later:
+        tickets.append(demand.since)
+        got = await enter(self, provider, demand, *more)
+        assert isinstance(got, Pass)
+        given.append(got.admitted.at)
+        return got
+
+    monkeypatch.setattr(Admission, "enter", noted)
+    monkeypatch.setattr(Pass, "expired", lambda self: next(late, False))
+
+    async def agent() -> None:
+        await ask()
+
+    app = App()
+    app.add(agent)
+    await begin(app, sim, limits(60))
+    await ground.result(await ground.start("agent", None))
+    assert tickets == [0.0, given[0]]
