@@ -24,8 +24,8 @@ PATH = os.pathsep.join((str(ROOT / "src"), str(ROOT)))  # this tree's code, what
 # Who waits in its place when its worker is killed, twice with nothing journaled between, has to be
 # executed alone (L6), and takes up a worker: under so many kills the fewer wait the better.
 PATIENCE = "0.3s"
-# It does not stop to collect its garbage: what arrived in a third of a second in which nobody looked
-# counts as having arrived at the end of it, and a second then holds more than was sent in it.
+# It does not stop to collect its garbage: what comes in a third of a second in which nobody looks
+# counts as having come at the end of it, and a second then holds more than was sent in it.
 PROVIDER = (
     "import gc, runpy; gc.disable(); "
     "runpy.run_module('perdure.testing.simulator', run_name='__main__', alter_sys=True)"
