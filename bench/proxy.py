@@ -78,36 +78,41 @@ class Server(NamedTuple):
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+async def ask(client: httpx2.AsyncClient, server: Server) -> None:
+    """A chat completion of the httpx2 client."""
+    answer = await client.post(
+        f"{server.url}/v1/chat/completions",
+        headers={"authorization": "Bearer sk-any"},
+        json={
+            "model": "gpt-5",
+            "max_completion_tokens": 100,
+            "messages": [{"role": "user", "content": "Say something about tides."}],
+        },
+    )
+    if answer.status_code != 200 or "choices" not in answer.json():
+        raise RuntimeError(f"{answer.status_code} {answer.text}")
+
+
 async def load_of(server: Server, calls: int, single: int) -> Load:
-    """Chat completions of the httpx2 client."""
+    """Many at a time, then one at a time: that by a client of its own, as the first one's pool
+    would look at its fifty connections for each."""
     limits = httpx2.Limits(max_connections=CONCURRENCY)
     async with httpx2.AsyncClient(limits=limits, timeout=60) as client:
 
-        async def ask() -> None:
-            answer = await client.post(
-                f"{server.url}/v1/chat/completions",
-                headers={"authorization": "Bearer sk-any"},
-                json={
-                    "model": "gpt-5",
-                    "max_completion_tokens": 100,
-                    "messages": [{"role": "user", "content": "Say something about tides."}],
-                },
-            )
-            if answer.status_code != 200 or "choices" not in answer.json():
-                raise RuntimeError(f"{answer.status_code} {answer.text}")
-
         async def lane(share: int) -> None:
             for _ in range(share):
-                await ask()
+                await ask(client, server)
 
         await asyncio.gather(*(lane(1) for _ in range(CONCURRENCY)))
         cpu, began = server.cpu(), time.perf_counter()
         await asyncio.gather(*(lane(calls // CONCURRENCY) for _ in range(CONCURRENCY)))
         rate, used = calls / (time.perf_counter() - began), server.cpu() - cpu
-        each = []
+    each = []
+    async with httpx2.AsyncClient(timeout=60) as client:
+        await ask(client, server)
         for _ in range(single):
             began = time.perf_counter()
-            await ask()
+            await ask(client, server)
             each.append((time.perf_counter() - began) * 1000)
     return Load(rate, percentile(each, 0.5), used / calls * 1e6)
 
