@@ -98,6 +98,8 @@ def test_ended_early_it_ends_its_processes(
     demo = subprocess.Popen(
         [*command, "--plain"], env={**environ, "PYTHONUNBUFFERED": "1"}, cwd=tmp_path, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        # What a shell starts in the background ignores ctrl-c, and so do the tests' own children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     with demo:
         assert demo.stdout is not None
