@@ -116,6 +116,19 @@ async def test_it_reaches_the_disk_and_many_go_together(
     assert 1 <= len(synced) < 25
 
 
+async def test_a_store_that_is_opened_again_reaches_the_disk_again(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await changed(store)
+    await store.close()
+    await store.open()
+    synced: list[int] = []
+    monkeypatch.setattr(disk, "_sync", synced.append)
+    await changed(store)
+    await store.close()
+    assert synced
+
+
 async def test_closed_is_said(store: SqliteStore) -> None:
     await store.close()
     with pytest.raises(StoreUnavailable, match="not open"):

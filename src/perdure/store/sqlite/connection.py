@@ -1,7 +1,7 @@
 """Where a SQLite database is, how to connect to it, and what its errors mean.
 
 Everything that SQLite can say is translated here, once. WAL and synchronous=FULL: a commit that
-returned is on the disk (``Shortcut`` has its own mind).
+returned is on the disk, but for those of ``Shortcut``.
 """
 
 from __future__ import annotations
